@@ -1,0 +1,54 @@
+# The one door, for people and CI. `make run` and `make test` do all the set-up they need.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Build output is kept outside of the checkout, so that RocksDB is compiled once for run, test and CI,
+# and for the next checkout too.
+CACHE := $(or $(SIDELOCK_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sidelock)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  (build output: $(CARGO_TARGET_DIR))"
+
+.PHONY: setup
+setup: ## Install what is missing to build (Debian: libclang-dev)
+	@.ci/setup build
+
+.PHONY: build
+build: setup ## Build bin/sidelock (the first time compiles RocksDB)
+	@.ci/setup notice
+	cargo build --locked --bin sidelock
+	@mkdir -p bin
+	@cp "$(CARGO_TARGET_DIR)/debug/sidelock" bin/.sidelock.new && mv -f bin/.sidelock.new bin/sidelock
+
+.PHONY: run
+run: build ## Run a core and a sidecar on http://localhost:5625
+	@exec bin/sidelock dev
+
+.PHONY: test
+test: setup ## Run all tests but the slow ones
+	@.ci/setup notice
+	@.ci/test
+
+.PHONY: slow
+slow: setup ## Run the slow tests
+	@.ci/test --slow
+
+.PHONY: demo
+demo: build ## Twelve workers in three languages, a dying leader, one lost update refused
+	@.ci/setup demo
+	@demo/run bin/sidelock
+
+.PHONY: openapi
+openapi: build ## Write openapi/ anew from the code
+	@mkdir -p openapi
+	bin/sidelock openapi > openapi/.new && mv -f openapi/.new openapi/sidelock.json
+
+.PHONY: clean
+clean: ## Remove the binary and this project's build output (RocksDB stays compiled)
+	rm -rf bin
+	cargo clean --package sidelock

@@ -1,0 +1,13 @@
+//! Compiles the protobuf schemas with protox, so that no `protoc` binary is needed.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = protox::compile(["sidelock.proto", "log.proto"], ["src/wire"])?;
+    println!("cargo:rerun-if-changed=src/wire/sidelock.proto");
+    println!("cargo:rerun-if-changed=src/wire/log.proto");
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .bytes(".sidelock.v1.AppendRequest.entries")
+        .bytes(".sidelock.v1.SnapshotChunk.data")
+        .compile_fds(files)?;
+    Ok(())
+}

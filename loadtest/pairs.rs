@@ -1,0 +1,223 @@
+//! Closed-loop pairs of acquire and release on distinct names: Sidelock beside etcd's JSON gateway.
+//! In: targets and worker counts. Out: a line of JSON for each run. Never: a verdict.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
+use sidelock::world::clock::{BootClock, Clock, Instant};
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Peer {
+    Sidelock,
+    Etcd,
+}
+
+/// Measures pairs of acquire and release.
+#[derive(Debug, Parser)]
+struct Args {
+    /// What to speak to.
+    #[arg(long)]
+    peer: Peer,
+    /// Base URLs; workers are spread over them.
+    #[arg(long, value_delimiter = ',')]
+    url: Vec<String>,
+    /// Workers, each with a connection and a lock name of its own.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// How long to measure, after a second of warming up.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Take this many locks and hold them (TTL one hour) instead of pairs.
+    #[arg(long)]
+    hold: Option<usize>,
+}
+
+struct Worker {
+    peer: Peer,
+    http: reqwest::Client,
+    base: String,
+    name: String,
+    lease: String,
+}
+
+impl Worker {
+    async fn new(args: &Args, number: usize) -> anyhow::Result<Self> {
+        let mut worker = Self {
+            peer: args.peer,
+            http: reqwest::Client::builder().tcp_nodelay(true).build()?,
+            base: args.url[number % args.url.len()].clone(),
+            name: format!("bench/{number}"),
+            lease: String::new(),
+        };
+        if let Peer::Etcd = args.peer {
+            let granted = worker
+                .post("/v3/lease/grant", &json!({"TTL": "600"}))
+                .await?;
+            worker.lease = granted["ID"].as_str().context("no lease id")?.to_owned();
+        }
+        Ok(worker)
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let answer = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .json(body)
+            .send()
+            .await?;
+        if !answer.status().is_success() {
+            bail!("{path}: {} {}", answer.status(), answer.text().await?);
+        }
+        Ok(answer.json().await?)
+    }
+
+    /// Returns what `release` needs.
+    async fn acquire(&self) -> anyhow::Result<String> {
+        match self.peer {
+            Peer::Sidelock => {
+                let body = json!({"lock": self.name, "wait_ms": 10_000, "ttl_ms": 3_600_000});
+                let claim = self.post("/v1/claims", &body).await?;
+                Ok(claim["claim_id"]
+                    .as_str()
+                    .context("no claim id")?
+                    .to_owned())
+            }
+            Peer::Etcd => {
+                let body = json!({"name": base64(&self.name), "lease": self.lease});
+                let lock = self.post("/v3/lock/lock", &body).await?;
+                Ok(lock["key"].as_str().context("no key")?.to_owned())
+            }
+        }
+    }
+
+    async fn release(&self, held: &str) -> anyhow::Result<()> {
+        match self.peer {
+            Peer::Sidelock => {
+                let url = format!("{}/v1/claims/{held}", self.base);
+                let answer = self.http.delete(url).send().await?;
+                if answer.status().as_u16() != 204 {
+                    bail!("release: {}", answer.status());
+                }
+            }
+            Peer::Etcd => {
+                self.post("/v3/lock/unlock", &json!({"key": held})).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Standard base64; etcd's gateway wants names in it.
+fn base64(text: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let bits = chunk
+            .iter()
+            .fold(0u32, |sum, byte| sum << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let index = usize::try_from(bits >> (18 - 6 * place) & 63).expect("six bits");
+            out.push(if place <= chunk.len() {
+                char::from(ALPHABET[index])
+            } else {
+                '='
+            });
+        }
+    }
+    out
+}
+
+fn percentile(sorted: &[Duration], share: f64) -> f64 {
+    if sorted.is_empty() {
+        return 0.0;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss
+    )]
+    let index = ((sorted.len() - 1) as f64 * share) as usize;
+    sorted[index].as_secs_f64() * 1000.0
+}
+
+async fn pairs(worker: Worker, from: Instant, until: Instant) -> anyhow::Result<Vec<Duration>> {
+    let mut acquires = Vec::new();
+    loop {
+        let before = BootClock.now();
+        if before >= until {
+            return Ok(acquires);
+        }
+        let held = worker.acquire().await?;
+        let after = BootClock.now();
+        worker.release(&held).await?;
+        if before >= from && BootClock.now() < until {
+            acquires.push(after.since(before));
+        }
+    }
+}
+
+async fn hold(args: &Args, count: usize) -> anyhow::Result<()> {
+    let workers = args.workers;
+    let mut tasks = Vec::new();
+    for number in 0..workers {
+        let base = args.url[number % args.url.len()].clone();
+        tasks.push(tokio::spawn(async move {
+            let http = reqwest::Client::new();
+            for lock in (number..count).step_by(workers) {
+                let body = json!({"lock": format!("held/{lock}"), "ttl_ms": 3_600_000});
+                let answer = http
+                    .post(format!("{base}/v1/claims"))
+                    .json(&body)
+                    .send()
+                    .await?;
+                if answer.status().as_u16() != 201 {
+                    bail!("{}", answer.text().await?);
+                }
+            }
+            Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    println!("{}", json!({"held": count}));
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Arc::new(Args::parse());
+    if let Some(count) = args.hold {
+        return hold(&args, count).await;
+    }
+    let mut workers = Vec::new();
+    for number in 0..args.workers {
+        workers.push(Worker::new(&args, number).await?);
+    }
+    let from = BootClock.now() + Duration::from_secs(1);
+    let until = from + Duration::from_secs(args.seconds);
+    let tasks: Vec<_> = workers
+        .into_iter()
+        .map(|worker| tokio::spawn(pairs(worker, from, until)))
+        .collect();
+    let mut acquires = Vec::new();
+    for task in tasks {
+        acquires.extend(task.await??);
+    }
+    acquires.sort_unstable();
+    #[expect(clippy::cast_precision_loss)]
+    let rate = acquires.len() as f64 / args.seconds as f64;
+    let mut line = BTreeMap::new();
+    line.insert("peer", json!(format!("{:?}", args.peer).to_lowercase()));
+    line.insert("workers", json!(args.workers));
+    line.insert("pairs_per_s", json!(rate.round()));
+    line.insert("acquire_p50_ms", json!(percentile(&acquires, 0.5)));
+    line.insert("acquire_p99_ms", json!(percentile(&acquires, 0.99)));
+    println!("{}", serde_json::to_string(&line)?);
+    Ok(())
+}

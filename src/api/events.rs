@@ -1,0 +1,258 @@
+//! Server-Sent Events of a claim or a lock, with a comment every 5 s and an `id:` to resume from.
+//! In: what the sidecar tells. Out: a body that goes on until the claim ends or the client leaves.
+//! Never: a bound stream that ends without the sidecar being told how.
+//!
+//! How a bound stream ended is told by the connection (`line`): a FIN of the peer is a close by the
+//! app, be it by `close`, by its exit or by kill -9. A reset, a failed write, or the end of this process
+//! is a stream that just broke. On one machine a reset means that the app died with unread events.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream::unfold;
+use serde::Serialize;
+
+use super::line::Line;
+use super::lock_views::LockBody;
+use super::problem::{self, Problem};
+use super::views::{self, ClaimBody};
+use crate::config::limits;
+use crate::sidecar::handle::{
+    ClaimError, ClaimEvent, Consistency, LockView, Read, Sidecar, Unavailable,
+};
+use crate::table::id::{ClaimId, LockName, Revision};
+
+/// The media type of a stream.
+pub(super) const MEDIA_TYPE: &str = "text/event-stream";
+/// A line that only shows that both sides are there.
+const COMMENT: &[u8] = b":\n\n";
+/// Between two comments a lock's stream asks so often where there is nothing to wait for.
+const SILENT_ROUNDS: u32 = 10;
+
+/// The `Last-Event-ID` of a client that resumes.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(HeaderName::from_static("last-event-id")) else {
+        return Ok(None);
+    };
+    let digits = value
+        .to_str()
+        .ok()
+        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    match digits.and_then(|text| text.parse().ok()) {
+        Some(revision) => Ok(Some(revision)),
+        None => Err(Problem::invalid(
+            "the header `Last-Event-ID` is none of our ids",
+        )),
+    }
+}
+
+/// Tells the sidecar how a bound stream ended, whenever and wherever it is dropped.
+pub(super) struct Bound {
+    sidecar: Arc<dyn Sidecar>,
+    id: ClaimId,
+    line: Option<Arc<Line>>,
+}
+
+impl Bound {
+    /// Ties the claim's life to what holds this.
+    pub(super) fn new(
+        sidecar: &Arc<dyn Sidecar>,
+        id: &ClaimId,
+        line: Option<Arc<Line>>,
+    ) -> Result<Self, ClaimError> {
+        sidecar.bind(id)?;
+        Ok(Self {
+            sidecar: sidecar.clone(),
+            id: id.clone(),
+            line,
+        })
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let closed_by_app = self.line.as_ref().is_some_and(|line| line.closed_by_peer());
+        self.sidecar.unbind(&self.id, closed_by_app);
+    }
+}
+
+struct ClaimStream {
+    sidecar: Arc<dyn Sidecar>,
+    id: ClaimId,
+    after: Option<u64>,
+    over: bool,
+    /// Only for its drop.
+    _bound: Option<Bound>,
+}
+
+/// The events of a claim after `after`; with `None`, first its current state.
+pub(super) fn of_claim(
+    sidecar: Arc<dyn Sidecar>,
+    id: ClaimId,
+    after: Option<u64>,
+    bound: Option<Bound>,
+) -> Response {
+    let stream = ClaimStream {
+        sidecar,
+        id,
+        after,
+        over: false,
+        _bound: bound,
+    };
+    respond(unfold(stream, |mut stream| async move {
+        let text = stream.next().await?;
+        Some((Ok::<Bytes, Infallible>(text), stream))
+    }))
+}
+
+impl ClaimStream {
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        let events = self.sidecar.claim_events(&self.id, self.after);
+        match tokio::time::timeout(limits::SSE_COMMENT_EVERY, events).await {
+            Err(_elapsed) => Some(Bytes::from_static(COMMENT)),
+            // Over, and all was told; or forgotten meanwhile.
+            Ok(Err(_)) => None,
+            Ok(Ok(events)) if events.is_empty() => None,
+            Ok(Ok(events)) => Some(self.tell(&events)),
+        }
+    }
+
+    fn tell(&mut self, events: &[ClaimEvent]) -> Bytes {
+        let mut text = String::new();
+        for event in events {
+            let name = views::event_word(event.kind, event.view.state);
+            write_event(
+                &mut text,
+                name,
+                event.revision,
+                &ClaimBody::from(&event.view),
+            );
+            self.after = Some(event.revision);
+            self.over = views::is_over(event.view.state);
+        }
+        text.into()
+    }
+}
+
+struct LockStream {
+    sidecar: Arc<dyn Sidecar>,
+    name: LockName,
+    after: Option<Revision>,
+    shown: Option<LockView>,
+    /// An outage is told once.
+    unavailable: bool,
+    pause: Duration,
+}
+
+/// The changes of a lock after `after`; with `None`, first its current state.
+pub(super) fn of_lock(sidecar: Arc<dyn Sidecar>, name: LockName, after: Option<u64>) -> Response {
+    let stream = LockStream {
+        sidecar,
+        name,
+        after: after.map(Revision),
+        shown: None,
+        unavailable: false,
+        pause: Duration::ZERO,
+    };
+    respond(unfold(stream, |mut stream| async move {
+        let text = stream.next().await;
+        Some((Ok::<Bytes, Infallible>(text), stream))
+    }))
+}
+
+impl LockStream {
+    async fn next(&mut self) -> Bytes {
+        for _ in 0..SILENT_ROUNDS {
+            tokio::time::sleep(std::mem::take(&mut self.pause)).await;
+            let wait = limits::SSE_COMMENT_EVERY;
+            let consistency = Consistency::Available;
+            let read = self
+                .sidecar
+                .lock(&self.name, consistency, self.after, wait)
+                .await;
+            let news = match read {
+                Ok(read) if self.after.is_some_and(|after| read.value.revision <= after) => break,
+                Ok(read) => self.show(read),
+                Err(error) => self.lament(error),
+            };
+            if let Some(news) = news {
+                return news;
+            }
+        }
+        Bytes::from_static(COMMENT)
+    }
+
+    fn show(&mut self, read: Read<LockView>) -> Option<Bytes> {
+        let Read {
+            value: view,
+            linearizable,
+            age,
+        } = read;
+        self.unavailable = false;
+        self.after = Some(view.revision);
+        // A lock that nobody uses shows the revision of the whole table, which moves on its own.
+        let same = self.shown.as_ref().is_some_and(|shown| {
+            shown.holders == view.holders
+                && shown.queue == view.queue
+                && shown.waiters == view.waiters
+                && shown.lock_delay_ms == view.lock_delay_ms
+        });
+        if same {
+            self.pause = limits::SSE_COMMENT_EVERY / SILENT_ROUNDS;
+            return None;
+        }
+        let about = Read {
+            value: (),
+            linearizable,
+            age,
+        };
+        let body = LockBody::new(&about, &view, self.sidecar.current_mode());
+        let mut text = String::new();
+        write_event(&mut text, body.event_word(), view.revision.0, &body);
+        self.shown = Some(view);
+        Some(text.into())
+    }
+
+    fn lament(&mut self, error: Unavailable) -> Option<Bytes> {
+        self.pause = limits::SSE_COMMENT_EVERY / SILENT_ROUNDS;
+        if std::mem::replace(&mut self.unavailable, true) {
+            return None;
+        }
+        let path = format!("/v1/locks/{}/events", self.name);
+        let problem = Problem::from(error);
+        let mut text = String::new();
+        let revision = self.after.unwrap_or_default().0;
+        write_event(
+            &mut text,
+            "unavailable",
+            revision,
+            &problem.document(&path, ""),
+        );
+        Some(text.into())
+    }
+}
+
+fn write_event(text: &mut String, name: &str, revision: u64, body: &impl Serialize) {
+    let data = serde_json::to_string(body).expect("text and numbers always become JSON");
+    write!(text, "event: {name}\nid: {revision}\ndata: {data}\n\n")
+        .expect("a String takes all that is written");
+}
+
+fn respond(
+    stream: impl futures::Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+) -> Response {
+    let mut response = (problem::DONE, Body::from_stream(stream)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,209 @@
+//! Stands before every route: who may call, what they accept; and after it: mode, problem, count.
+//! In: a request and the route it matched. Out: its answer, complete.
+//! Never: an answer without `Sidelock-Mode`, a refusal that is not a problem, a panic that escapes.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tower::{Layer, Service};
+
+use super::problem::{Code, Problem};
+use super::request;
+use super::router::Face;
+use super::views;
+use crate::sidecar::handle::SidecarMode;
+
+/// In every answer: what the sidecar can do at the moment.
+pub(super) const SIDELOCK_MODE: HeaderName = HeaderName::from_static("sidelock-mode");
+
+/// What a route answers with, so that an unacceptable answer is refused before anything is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Produces {
+    Json,
+    Events,
+    JsonOrEvents,
+    /// Pages and texts for any client.
+    Anything,
+}
+
+/// The layer of one route.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) face: Arc<Face>,
+    pub(super) route: &'static str,
+    pub(super) produces: Produces,
+    /// Whether any `Host` will do, as for probes from outside.
+    pub(super) any_host: bool,
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated {
+            inner,
+            gate: self.clone(),
+        }
+    }
+}
+
+/// A route behind its gate.
+#[derive(Clone)]
+pub(super) struct Gated<S> {
+    inner: S,
+    gate: Gate,
+}
+
+impl<S> Service<Request> for Gated<S>
+where
+    S: Service<Request, Error = Infallible>,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let gate = self.gate.clone();
+        let asked = Asked::of(&request);
+        if let Err(problem) = gate.admit(&request) {
+            let response = gate.finish(&asked, problem.into_response());
+            return Box::pin(std::future::ready(Ok(response)));
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = match AssertUnwindSafe(answer).catch_unwind().await {
+                Ok(Ok(response)) => response.into_response(),
+                Ok(Err(never)) => match never {},
+                // The panic hook has told the log where.
+                Err(_panic) => {
+                    Problem::new(Code::Internal, "a bug: this request made the sidecar panic")
+                        .into_response()
+                }
+            };
+            Ok(gate.finish(&asked, response))
+        })
+    }
+}
+
+/// What of the request its answer may have to repeat.
+struct Asked {
+    method: Method,
+    uri: Uri,
+    trace_id: Option<String>,
+}
+
+impl Asked {
+    fn of(request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            trace_id: request::given_trace_id(request.headers()).map(str::to_owned),
+        }
+    }
+}
+
+impl Gate {
+    fn admit(&self, request: &Request) -> Result<(), Problem> {
+        if !self.any_host {
+            check_host(&self.face.hosts, request)?;
+        }
+        let accepts = |media_type| request::quality(request.headers(), media_type) > 0;
+        let (acceptable, offer) = match self.produces {
+            Produces::Anything => (true, ""),
+            Produces::Json => (accepts("application/json"), "application/json"),
+            Produces::Events => (accepts("text/event-stream"), "text/event-stream"),
+            Produces::JsonOrEvents => (
+                accepts("application/json") || accepts("text/event-stream"),
+                "application/json or text/event-stream",
+            ),
+        };
+        if acceptable {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Code::NotAcceptable,
+            format!("the answer is {offer}"),
+        ))
+    }
+
+    fn finish(&self, asked: &Asked, mut response: Response) -> Response {
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            let made;
+            let trace_id = match (problem.trace_id(), &asked.trace_id) {
+                (Some(own), _) => own,
+                (None, Some(given)) => given,
+                (None, None) => {
+                    made = request::random_hex();
+                    &made
+                }
+            };
+            response = problem.render(asked.uri.path(), trace_id);
+        }
+        let mode = response.headers().get(SIDELOCK_MODE);
+        if mode.is_none() {
+            let mode = self.face.sidecar.current_mode();
+            response
+                .headers_mut()
+                .insert(SIDELOCK_MODE, mode_value(mode));
+        }
+        self.face
+            .metrics
+            .answered(self.route, &asked.method, response.status());
+        response
+    }
+}
+
+/// The value of `Sidelock-Mode`.
+pub(super) fn mode_value(mode: SidecarMode) -> HeaderValue {
+    HeaderValue::from_static(views::mode_word(mode))
+}
+
+/// A page in a browser must not reach this by a name that its author has pointed to loopback.
+fn check_host(allowed: &[String], request: &Request) -> Result<(), Problem> {
+    let headers: &HeaderMap = request.headers();
+    let mut named = false;
+    let hosts = headers
+        .get_all(header::HOST)
+        .iter()
+        .map(HeaderValue::as_bytes);
+    let authority = request
+        .uri()
+        .authority()
+        .map(|name| name.as_str().as_bytes());
+    for host in hosts.chain(authority) {
+        named = true;
+        let host = std::str::from_utf8(host).unwrap_or("");
+        if !is_local(host) && !allowed.iter().any(|name| name == host) {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "the header `Host` must be localhost, 127.0.0.1 or [::1], with any port",
+            ));
+        }
+    }
+    if named || request.version() < Version::HTTP_11 {
+        return Ok(());
+    }
+    Err(Problem::invalid("the header `Host` is missing"))
+}
+
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    // `[::1]` alone also ends in `:` and digits-and-bracket, so it stays whole above.
+    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
+}

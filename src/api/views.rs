@@ -1,0 +1,352 @@
+//! The JSON that goes out: one schema for each thing, times in relative milliseconds.
+//! In: views of the sidecar. Out: `Serialize` structs with their OpenAPI schemas.
+//! Never: null (what is absent is left out), a wall-clock time, a closed enum.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::sidecar::handle::{
+    ClaimEventKind, ClaimState, ClaimView, CoreLinkView, ModeView, Page, Reason, SessionView,
+    SidecarMode, StatusView,
+};
+use crate::table::command::Mode;
+
+/// Whole milliseconds, rounded down: a remaining time must never be overstated.
+pub(super) fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The word in `state`.
+pub(super) fn state_word(state: ClaimState) -> &'static str {
+    match state {
+        ClaimState::Queued => "queued",
+        ClaimState::Granted => "granted",
+        ClaimState::Jeopardy => "jeopardy",
+        ClaimState::Released => "released",
+        ClaimState::Expired => "expired",
+        ClaimState::Lost => "lost",
+        ClaimState::Cancelled => "cancelled",
+        ClaimState::Revoked => "revoked",
+    }
+}
+
+/// Whether the claim has ended.
+pub(super) fn is_over(state: ClaimState) -> bool {
+    match state {
+        ClaimState::Queued | ClaimState::Granted | ClaimState::Jeopardy => false,
+        ClaimState::Released
+        | ClaimState::Expired
+        | ClaimState::Lost
+        | ClaimState::Cancelled
+        | ClaimState::Revoked => true,
+    }
+}
+
+/// The word in `reason`.
+pub(super) fn reason_word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::TtlExpired => "ttl-expired",
+        Reason::StreamClosed => "stream-closed",
+        Reason::SessionExpired => "session-expired",
+        Reason::SessionLost => "session-lost",
+        Reason::WaitTimeout => "wait-timeout",
+        Reason::CallerGone => "caller-gone",
+        Reason::Unattended => "unattended",
+        Reason::Deleted => "deleted",
+        Reason::Deadlock => "deadlock",
+        Reason::Broken => "broken",
+        Reason::DeadlinePassed => "deadline-passed",
+        Reason::Refused => "refused",
+    }
+}
+
+/// The word in `sidelock_mode` and in the header `Sidelock-Mode`.
+pub(super) fn mode_word(mode: SidecarMode) -> &'static str {
+    match mode {
+        SidecarMode::Normal => "normal",
+        SidecarMode::Jeopardy => "jeopardy",
+        SidecarMode::ReadOnly => "read-only",
+    }
+}
+
+/// The word in `mode`.
+pub(super) fn lock_mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exclusive => "exclusive",
+        Mode::Shared => "shared",
+        Mode::Semaphore { .. } => "semaphore",
+    }
+}
+
+/// The name of an event. The first of a stream is named after the state it shows, so that a client
+/// that listens for `granted` hears of it whenever it was granted.
+pub(super) fn event_word(kind: ClaimEventKind, state: ClaimState) -> &'static str {
+    match kind {
+        ClaimEventKind::State => state_word(state),
+        ClaimEventKind::Queued => "queued",
+        ClaimEventKind::Granted => "granted",
+        ClaimEventKind::Renewed => "renewed",
+        ClaimEventKind::RecallRequested => "recall-requested",
+        ClaimEventKind::Jeopardy => "jeopardy",
+        ClaimEventKind::Safe => "safe",
+        ClaimEventKind::Lost => "lost",
+        ClaimEventKind::Released => "released",
+        ClaimEventKind::Expired => "expired",
+        ClaimEventKind::Cancelled => "cancelled",
+        ClaimEventKind::Revoked => "revoked",
+    }
+}
+
+/// One claim: the request for one or more locks and, once granted, the hold. All times are relative
+/// milliseconds; those that remain count from when the request was sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Claim)]
+pub(super) struct ClaimBody<'a> {
+    /// The holder.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[A-Za-z0-9._~-]+$",
+        example = "c-7f3a"
+    )]
+    claim_id: &'a str,
+    /// Open enum: queued, granted, jeopardy, released, expired, lost, cancelled, revoked.
+    #[schema(example = "granted")]
+    state: &'static str,
+    /// Why it is in this state, where that is not obvious. Open enum: ttl-expired, stream-closed,
+    /// session-expired, session-lost, wait-timeout, caller-gone, unattended, deleted, deadlock,
+    /// broken, deadline-passed, refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<&'static str>,
+    /// The fencing token: only of a claim on one lock, once granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        nullable = false,
+        minimum = 1,
+        maximum = 9007199254740991_i64,
+        example = 42
+    )]
+    token: Option<u64>,
+    /// The locks in the order asked for.
+    locks: Vec<ClaimLock<'a>>,
+    /// Left of the app's own lease; renew at a third of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 10000)]
+    expires_in_ms: Option<u64>,
+    /// For so long the hold is certain even if the core is never heard of again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 9650)]
+    safe_for_ms: Option<u64>,
+    /// The end of that, as milliseconds of this machine's CLOCK_BOOTTIME.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 86409650)]
+    safe_until_boottime_ms: Option<u64>,
+    /// How long it waited, or has been waiting.
+    #[schema(example = 0)]
+    waited_ms: u64,
+    /// Granted without asking the core.
+    local: bool,
+    /// This answer repeats an earlier one.
+    replayed: bool,
+    /// Open enum: normal, jeopardy, read-only.
+    #[schema(example = "normal")]
+    sidelock_mode: &'static str,
+    /// Counts the changes of this claim.
+    #[schema(minimum = 1, example = 1)]
+    revision: u64,
+}
+
+/// One lock of a claim.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ClaimLock)]
+pub(super) struct ClaimLock<'a> {
+    /// Its name.
+    #[schema(min_length = 1, max_length = 512, example = "orders/42")]
+    name: &'a str,
+    /// Open enum: exclusive, shared, semaphore.
+    #[schema(example = "exclusive")]
+    mode: &'static str,
+    /// Its fencing token, once granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        nullable = false,
+        minimum = 1,
+        maximum = 9007199254740991_i64,
+        example = 42
+    )]
+    token: Option<u64>,
+}
+
+impl<'a> From<&'a ClaimView> for ClaimBody<'a> {
+    fn from(view: &'a ClaimView) -> Self {
+        let token = match view.tokens.as_slice() {
+            [one] if view.locks.len() == 1 => Some(one.get()),
+            _ => None,
+        };
+        Self {
+            claim_id: view.claim_id.as_str(),
+            state: state_word(view.state),
+            reason: view.reason.map(reason_word),
+            token,
+            locks: view
+                .locks
+                .iter()
+                .enumerate()
+                .map(|(place, want)| ClaimLock {
+                    name: want.name.as_str(),
+                    mode: lock_mode_word(want.mode),
+                    token: view.tokens.get(place).map(|token| token.get()),
+                })
+                .collect(),
+            expires_in_ms: view.expires_in.map(ms),
+            safe_for_ms: view.safe_for.map(ms),
+            safe_until_boottime_ms: view.safe_until.map(|until| ms(until.since_boot())),
+            waited_ms: ms(view.waited),
+            local: view.local,
+            replayed: view.replayed,
+            sidelock_mode: mode_word(view.mode),
+            revision: view.revision,
+        }
+    }
+}
+
+/// A page of claims.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ClaimList)]
+pub(super) struct ClaimList<'a> {
+    /// By claim id.
+    items: Vec<ClaimBody<'a>>,
+    /// Where to go on; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    next_cursor: Option<&'a str>,
+}
+
+impl<'a> From<&'a Page<ClaimView>> for ClaimList<'a> {
+    fn from(page: &'a Page<ClaimView>) -> Self {
+        Self {
+            items: page.items.iter().map(ClaimBody::from).collect(),
+            next_cursor: page.next_cursor.as_deref(),
+        }
+    }
+}
+
+/// What the sidecar can do at the moment.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Mode)]
+pub(super) struct ModeBody<'a> {
+    /// Open enum: normal, jeopardy, read-only.
+    #[schema(example = "normal")]
+    mode: &'static str,
+    /// The same, under the name that it has in all bodies.
+    #[schema(example = "normal")]
+    sidelock_mode: &'static str,
+    /// For how long it has been that.
+    since_ms: u64,
+    /// Why, in words; absent while all is well.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    #[schema(required = false)]
+    reason: &'a str,
+    /// How long ago a quorum was last known to stand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    quorum_seen_ms_ago: Option<u64>,
+    /// One for each shard.
+    sessions: Vec<SessionBody>,
+}
+
+/// The lease between this sidecar and one shard of the core.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
+pub(super) struct SessionBody {
+    /// Which shard.
+    shard: u32,
+    /// The core's number of the session, once opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    session: Option<u64>,
+    /// Left until the safe deadline; 0 when it has passed.
+    safe_for_ms: u64,
+}
+
+impl<'a> From<&'a ModeView> for ModeBody<'a> {
+    fn from(view: &'a ModeView) -> Self {
+        Self {
+            mode: mode_word(view.mode),
+            sidelock_mode: mode_word(view.mode),
+            since_ms: ms(view.since),
+            reason: &view.reason,
+            quorum_seen_ms_ago: view.quorum_seen.map(ms),
+            sessions: view.sessions.iter().map(SessionBody::from).collect(),
+        }
+    }
+}
+
+impl From<&SessionView> for SessionBody {
+    fn from(view: &SessionView) -> Self {
+        Self {
+            shard: view.shard,
+            session: view.session,
+            safe_for_ms: ms(view.safe_for),
+        }
+    }
+}
+
+/// More than the mode, for operators.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Status)]
+pub(super) struct StatusBody<'a> {
+    /// The version of this program.
+    version: &'static str,
+    #[serde(flatten)]
+    mode: ModeBody<'a>,
+    /// Live claims that hold.
+    claims_granted: u64,
+    /// Live claims that wait.
+    claims_queued: u64,
+    /// Operations sent to the core and not yet answered.
+    in_flight: u64,
+    /// How long the sidecar has run.
+    uptime_ms: u64,
+    /// Each core node.
+    cores: Vec<CoreBody<'a>>,
+}
+
+/// One core node as seen from here.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CoreLink)]
+pub(super) struct CoreBody<'a> {
+    /// HOST:PORT.
+    address: &'a str,
+    /// Whether a stream to it stands.
+    connected: bool,
+    /// Whether it says that it leads.
+    leader: bool,
+}
+
+impl<'a> From<&'a StatusView> for StatusBody<'a> {
+    fn from(view: &'a StatusView) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            mode: ModeBody::from(&view.mode),
+            claims_granted: view.granted,
+            claims_queued: view.queued,
+            in_flight: view.in_flight,
+            uptime_ms: ms(view.uptime),
+            cores: view.cores.iter().map(CoreBody::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a CoreLinkView> for CoreBody<'a> {
+    fn from(view: &'a CoreLinkView) -> Self {
+        Self {
+            address: &view.address,
+            connected: view.connected,
+            leader: view.leader,
+        }
+    }
+}

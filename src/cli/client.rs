@@ -1,0 +1,184 @@
+//! Asks a sidecar or a core over HTTP, for `run` and the operator commands.
+//! In: a base URL, a path, a JSON body. Out: JSON, or a refusal by its code.
+//! Never: a proxy, a retry, a decision by status number: problems carry a `code` for that.
+
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+use serde_json::Value;
+
+use super::exit::{self, Failure};
+
+/// How long an answer may take beyond what the request itself asks to wait: the sidecar holds a
+/// request for at most 3 s without a quorum.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// All but the unreserved characters of RFC 3986.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Where the sidecar is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SidecarUrl {
+    /// The sidecar: http://HOST:PORT, or unix:PATH of its socket
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SIDELOCK_URL",
+        default_value = "http://127.0.0.1:5625"
+    )]
+    url: String,
+}
+
+impl SidecarUrl {
+    /// A client for it.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.url, "sidecar")
+    }
+}
+
+/// A client of one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    /// "sidecar" or "core", for people.
+    whom: &'static str,
+}
+
+/// Why there is no answer, or not the one that was hoped for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody answered; the request may or may not have been heard.
+    Unreachable(String),
+    /// A problem (RFC 9457).
+    Problem {
+        /// Its code, such as `lock-held`.
+        code: String,
+        /// What it says to people.
+        detail: String,
+        /// When trying again may make sense.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Client {
+    /// `url` is `http://HOST:PORT` or `unix:PATH`.
+    pub fn new(url: &str, whom: &'static str) -> Result<Self, Failure> {
+        // The environment's proxies are for the world outside; sidecar and cores are inside.
+        let builder = reqwest::Client::builder().no_proxy();
+        let (builder, base) = match url.strip_prefix("unix:") {
+            Some(path) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                (builder.unix_socket(path), "http://localhost".to_owned())
+            }
+            None => (builder, url.trim_end_matches('/').to_owned()),
+        };
+        if !base.starts_with("http://") {
+            return Err(Failure::usage(format_args!(
+                "{url:?} is neither http://HOST:PORT nor unix:PATH"
+            )));
+        }
+        let http = builder
+            .connect_timeout(Duration::from_secs(3))
+            .build()
+            .map_err(|error| Failure::usage(format_args!("{url:?}: {error}")))?;
+        Ok(Self { http, base, whom })
+    }
+
+    /// Asks, without a body.
+    pub async fn get(&self, path: &str) -> Result<Value, Refusal> {
+        self.call(Method::GET, path, None, PATIENCE).await
+    }
+
+    /// Asks; waits at most `patience`. An empty answer is `Value::Null`.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> Result<Value, Refusal> {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .timeout(patience);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let good = response.status().is_success();
+        let status = response.status();
+        let bytes = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        if good {
+            Ok(value)
+        } else {
+            Err(problem(&value, &status.to_string()))
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Refusal {
+        // The innermost cause is the one that people understand: "Connection refused".
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        Refusal::Unreachable(format!(
+            "no answer from the {} at {}: {cause}",
+            self.whom, self.base
+        ))
+    }
+}
+
+impl Refusal {
+    /// The problem's code; empty when nobody answered.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unreachable(_) => "",
+            Self::Problem { code, .. } => code,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Unreachable(text) => Self::unavailable(text),
+            Refusal::Problem { code, detail, .. } => {
+                let exit = match code.as_str() {
+                    "no-quorum" | "core-unreachable" | "jeopardy" | "session-lost" | "draining"
+                    | "overloaded" => exit::UNAVAILABLE,
+                    "invalid-request" => exit::USAGE,
+                    _ => exit::FAILED,
+                };
+                Self::new(exit, format_args!("{code}: {detail}"))
+            }
+        }
+    }
+}
+
+/// Text as one segment of a path.
+pub fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+fn problem(value: &Value, status: &str) -> Refusal {
+    let text = |key: &str| value[key].as_str().map(str::to_owned);
+    Refusal::Problem {
+        code: text("code").unwrap_or_else(|| status.to_owned()),
+        detail: text("detail")
+            .or_else(|| text("title"))
+            .unwrap_or_else(|| "no detail".to_owned()),
+        retry_after: value["retry_after_ms"].as_u64().map(Duration::from_millis),
+    }
+}

@@ -1,0 +1,98 @@
+//! Where a server listens, and when it is told to stop.
+//! In: addresses, a socket's path, signals of the process. Out: bound listeners, a wake-up.
+//! Never: a socket file of somebody who still serves it.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::exit::{FAILED, Failure};
+use crate::config::address::Listen;
+
+/// Binds the addresses of `listen`. Of the two loopbacks one may fail, with a warning; port 0 becomes
+/// the same port on both.
+pub async fn bind(listen: Listen) -> Result<Vec<(SocketAddr, TcpListener)>, Failure> {
+    let mut bound: Vec<(SocketAddr, TcpListener)> = Vec::new();
+    let mut failures = Vec::new();
+    for mut address in listen.addresses() {
+        if let (0, Some((first, _))) = (address.port(), bound.first()) {
+            address.set_port(first.port());
+        }
+        let tried = TcpListener::bind(address).await;
+        match tried.and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok(pair) => bound.push(pair),
+            Err(error) => failures.push(format!("cannot listen on {address}: {error}")),
+        }
+    }
+    if bound.is_empty() {
+        return Err(Failure::new(FAILED, failures.join("; ")));
+    }
+    for failure in failures {
+        tracing::warn!("{failure}");
+    }
+    Ok(bound)
+}
+
+/// Binds a Unix socket, in the place of one that nobody serves any more.
+pub async fn bind_socket(path: &Path) -> Result<UnixListener, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            FAILED,
+            format_args!("cannot listen on {}: {error}", path.display()),
+        )
+    };
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_abandoned(path).await => {
+            std::fs::remove_file(path).map_err(failed)?;
+            UnixListener::bind(path).map_err(failed)
+        }
+        bound => bound.map_err(failed),
+    }
+}
+
+/// Whether the path is a socket that refuses connections.
+async fn is_abandoned(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let refused = UnixStream::connect(path).await;
+    is_socket && refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// SIGTERM and SIGINT.
+pub struct Stop {
+    term: Signal,
+    int: Signal,
+}
+
+impl Stop {
+    /// Hears from now on.
+    pub fn new() -> Result<Self, Failure> {
+        let hear = |kind| signal(kind).map_err(|error| Failure::new(FAILED, error));
+        Ok(Self {
+            term: hear(SignalKind::terminate())?,
+            int: hear(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next one; gives the exit code of a process that ends by it.
+    pub async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.term.recv() => 128 + 15,
+            _ = self.int.recv() => 128 + 2,
+        }
+    }
+
+    /// Does `last`, unless told to stop once more: then at once.
+    pub async fn finish(&mut self, last: impl Future<Output = ()>) -> u8 {
+        tokio::select! {
+            () = last => super::exit::OK,
+            code = self.next() => {
+                tracing::warn!("told to stop twice: stopping at once");
+                code
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `sidelock sidecar`: the local API beside an app.
+//! In: the core's addresses, where to listen. Out: a running sidecar.
+//! Never: the API on more than loopback and a socket, unless told so.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Outcome;
+use super::listen::{self, Stop};
+use super::serve::Face;
+use crate::config::address::{self, Listen};
+use crate::config::duration;
+use crate::sidecar::driver::{self, Driver};
+use crate::world::clock::BootClock;
+
+/// Run the sidecar that serves http://localhost:5625 to the apps beside it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The core's nodes
+    #[arg(long, value_name = "HOST:PORT,...", env = "SIDELOCK_CORE", value_delimiter = ',',
+          required = true, value_parser = address::host_port)]
+    core: Vec<String>,
+    /// Where the apps ask; localhost means 127.0.0.1 and [::1]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "SIDELOCK_HTTP",
+        default_value = "localhost:5625"
+    )]
+    http: Listen,
+    /// A Unix socket besides
+    #[arg(long, value_name = "PATH", env = "SIDELOCK_SOCKET")]
+    socket: Option<PathBuf>,
+    /// The lease between this sidecar and the core: how long its locks outlive it
+    #[arg(long, value_name = "TIME", env = "SIDELOCK_SESSION_TTL", default_value = "10s",
+          value_parser = duration::session)]
+    session_ttl: Duration,
+    /// Put before every lock's name, so that several teams can share a cell
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "SIDELOCK_NAME_PREFIX",
+        default_value = ""
+    )]
+    name_prefix: String,
+    /// Serve /livez, /readyz and /metrics here too, and nothing else
+    #[arg(long, value_name = "ADDR", env = "SIDELOCK_ADMIN", value_parser = address::socket)]
+    admin: Option<SocketAddr>,
+    /// Let the apps break locks as well
+    #[arg(long, env = "SIDELOCK_OPERATOR_ROUTES")]
+    operator_routes: bool,
+    /// Values of the header Host to take besides localhost, 127.0.0.1 and [::1]
+    #[arg(
+        long,
+        value_name = "NAME[:PORT],...",
+        env = "SIDELOCK_ALLOW_HOST",
+        value_delimiter = ','
+    )]
+    allow_host: Vec<String>,
+    /// Who this sidecar is, for people; default: the host's name
+    #[arg(long, value_name = "TEXT", env = "SIDELOCK_IDENTITY")]
+    identity: Option<String>,
+}
+
+/// Runs until told to stop.
+pub async fn run(args: Args) -> Outcome {
+    let mut stop = Stop::new()?;
+    let tcp = listen::bind(args.http).await?;
+    let admin = match args.admin {
+        Some(address) => listen::bind(Listen::One(address)).await?,
+        None => Vec::new(),
+    };
+    let socket = match &args.socket {
+        Some(path) => Some(listen::bind_socket(path).await?),
+        None => None,
+    };
+    let identity = args.identity.unwrap_or_else(host_name);
+    let config = driver::Config {
+        session_ttl: args.session_ttl,
+        name_prefix: args.name_prefix,
+        ..driver::Config::new(args.core, identity)
+    };
+    let driver = Driver::start(config, Arc::new(BootClock));
+    for (address, _) in &tcp {
+        tracing::info!("listening on http://{address}");
+    }
+    for (address, _) in &admin {
+        tracing::info!("listening for probes and metrics on http://{address}");
+    }
+    let face = Face {
+        tcp,
+        socket,
+        admin,
+        operator_routes: args.operator_routes,
+        hosts: args.allow_host,
+    };
+    let closing = CancellationToken::new();
+    let serving = face.serve(driver.clone(), closing.clone());
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        () = &mut serving => {}
+        _ = stop.next() => closing.cancel(),
+    }
+    let last = async {
+        serving.await;
+        driver.shutdown().await;
+    };
+    Ok(stop.finish(last).await)
+}
+
+/// The name of this machine or pod.
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}

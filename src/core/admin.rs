@@ -1,0 +1,288 @@
+//! The operators' HTTP of a node: how it is, what the cell looks like, and what changes them.
+//! In: HTTP on `--http`. Out: JSON, Prometheus text, problems.
+//! Never: a change for a caller from elsewhere, until callers have identities.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::formation::Local;
+use super::group::Group;
+use super::membership::Members;
+use super::metrics;
+use super::overview::{self, READY_LAG_MAX};
+use super::problem::{ACCEPTED, Kind, Problem};
+use super::raft_service::Groups;
+use crate::table::command::{Break, BreakReply, Command, Reply};
+use crate::table::id::{LockName, ShardId};
+
+/// Longest body of a request, in bytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Longest reason of a break, in bytes.
+const REASON_BYTES_MAX: usize = 1_024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Admin {
+    /// The groups of this node; none before it belongs to a cell.
+    pub groups: Groups,
+    /// Who this node is.
+    pub local: Local,
+    /// Changes the membership, once there is a cell.
+    pub members: tokio::sync::watch::Receiver<Option<Members>>,
+}
+
+/// All routes.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .route("/v1/cluster", get(cluster))
+        .route("/v1/cluster/{verb}", post(change))
+        .route("/v1/locks/{name}/break", post(break_lock))
+        .fallback(async |uri: Uri| Problem::new(Kind::NotFound, "there is no such route").at(&uri))
+        .method_not_allowed_fallback(async |uri: Uri| {
+            Problem::new(Kind::MethodNotAllowed, "the route has other methods").at(&uri)
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(Arc::new(admin))
+}
+
+type Shared = State<Arc<Admin>>;
+
+async fn livez() -> Response {
+    axum::Json(json!({ "status": "live" })).into_response()
+}
+
+/// Ready while a leader is known and this node is not far behind it.
+async fn readyz(State(admin): Shared, uri: Uri) -> Response {
+    let not_ready = |why: &str| Problem::new(Kind::NotReady, why).at(&uri).into_response();
+    let Some(group) = admin.groups.get(ShardId(0)) else {
+        return not_ready("this node belongs to no cell yet");
+    };
+    let now = overview::progress(&group);
+    if group.leadership().borrow().leader.is_none() {
+        return not_ready("no leader is known");
+    }
+    if now.lag() > READY_LAG_MAX {
+        return not_ready("this node is far behind the leader");
+    }
+    axum::Json(json!({ "status": "ready" })).into_response()
+}
+
+async fn scrape(State(admin): Shared) -> Response {
+    let text = metrics::render(admin.groups.get(ShardId(0)).as_ref());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+}
+
+async fn cluster(State(admin): Shared) -> Response {
+    let members = admin.members.borrow().clone();
+    axum::Json(overview::cluster(&admin.local, members.as_ref()).await).into_response()
+}
+
+/// Which node a change is about.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeBody {
+    /// Its place; only `transfer` does without.
+    node: Option<u16>,
+}
+
+async fn change(
+    State(admin): Shared,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(verb): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let change = async {
+        let body: ChangeBody = operator(peer, &headers, &body)?;
+        let members = admin.members.borrow().clone();
+        let members = members.ok_or_else(no_cell)?;
+        let place = body.node.filter(|place| *place != 0);
+        let node = || {
+            place.ok_or_else(|| {
+                Problem::new(
+                    Kind::InvalidRequest,
+                    "`node` must be a node id from 1 to 65535",
+                )
+            })
+        };
+        match verb.as_str() {
+            "add" => members.add(node()?).await?,
+            "promote" => members.promote(node()?).await?,
+            "remove" => members.remove(node()?).await?,
+            "replace" => members.replace(node()?).await?,
+            "transfer" => members.transfer(place).await?,
+            other => {
+                let text = format!("`{other}` is none of add, promote, remove, replace, transfer");
+                return Err(Problem::new(Kind::NotFound, text));
+            }
+        }
+        Ok(overview::cluster(&admin.local, Some(&members)).await)
+    };
+    let done = change.await.map_err(|problem: Problem| problem.at(&uri))?;
+    Ok(axum::Json(done).into_response())
+}
+
+/// How a lock is to be broken.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BreakBody {
+    reason: String,
+    #[serde(default)]
+    force: bool,
+}
+
+async fn break_lock(
+    State(admin): Shared,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(name): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let broken = async {
+        let body: BreakBody = operator(peer, &headers, &body)?;
+        let name = LockName::parse(&name)
+            .map_err(|error| Problem::new(Kind::InvalidRequest, format!("the name {error}")))?;
+        if body.reason.is_empty() || body.reason.len() > REASON_BYTES_MAX {
+            let text = format!("`reason` must have 1 to {REASON_BYTES_MAX} bytes");
+            return Err(Problem::new(Kind::InvalidRequest, text));
+        }
+        let group = admin.groups.get(ShardId(0)).ok_or_else(no_cell)?;
+        let command = Command::Break(Break {
+            lock: name.clone(),
+            reason: body.reason.into(),
+            force: body.force,
+            by: format!("operator at {}", peer.ip()).into(),
+        });
+        let replies = group.propose(vec![command]).await;
+        let replies = replies.map_err(|error| Problem::of_proposal(&error, leader_http(&group)))?;
+        match replies.first() {
+            Some(Reply::Broken(reply)) => Ok((*reply, name, body.force)),
+            other => unreachable!("a break is answered as one, not with {other:?}"),
+        }
+    };
+    let (reply, name, force) = broken.await.map_err(|problem| problem.at(&uri))?;
+    Ok(broken_answer(reply, &name, force))
+}
+
+fn broken_answer(reply: BreakReply, name: &LockName, force: bool) -> Response {
+    let answer = |outcome: &str, may_act: bool, detail: &str| {
+        axum::Json(json!({
+            "name": name.as_str(),
+            "outcome": outcome,
+            "old_holder_may_still_act": may_act,
+            "detail": detail,
+        }))
+    };
+    match reply {
+        BreakReply::NotHeld => answer("not-held", false, "nobody held the lock").into_response(),
+        BreakReply::Freed if force => answer(
+            "freed",
+            true,
+            "the lock is free, but its old holder may still act: it may not have heard yet",
+        )
+        .into_response(),
+        BreakReply::Freed => answer("freed", false, "the lock is free").into_response(),
+        BreakReply::Asked => {
+            let text = "its holder's sidecar was asked; free when that has answered or is gone";
+            (ACCEPTED, answer("asked", true, text)).into_response()
+        }
+    }
+}
+
+/// Lets an operator's change through: from this machine, to this machine, and JSON.
+fn operator<T: for<'de> Deserialize<'de>>(
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<T, Problem> {
+    if !peer.ip().to_canonical().is_loopback() {
+        let text = "changes are taken from this machine only: run the command there";
+        return Err(Problem::new(Kind::Forbidden, text));
+    }
+    // A browser that was tricked into calling here sends the name that it was tricked with.
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    if !host.is_some_and(names_an_address) {
+        let text = "Host must be an IP address or localhost";
+        return Err(Problem::new(Kind::Forbidden, text));
+    }
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim());
+    if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
+        let text = "send the header `Content-Type: application/json`";
+        return Err(Problem::new(Kind::UnsupportedMediaType, text));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::new(Kind::InvalidRequest, error.to_string()))
+}
+
+fn names_an_address(host: &str) -> bool {
+    if host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+fn no_cell() -> Problem {
+    Problem::new(Kind::NoQuorum, "this node belongs to no cell yet")
+}
+
+/// Where operators reach the leader, if another node leads.
+fn leader_http(group: &Group) -> Option<String> {
+    let leader = group.leadership().borrow().leader.clone();
+    leader
+        .filter(|(id, _)| *id != group.id())
+        .map(|(_, member)| member.http)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tricked_browser_names_another_host() {
+        for host in [
+            "127.0.0.1:5627",
+            "localhost:5627",
+            "[::1]:5627",
+            "localhost",
+            "::1",
+        ] {
+            assert!(names_an_address(host), "{host}");
+        }
+        for host in ["evil.example:5627", "evil.example", ""] {
+            assert!(!names_an_address(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_caller_from_elsewhere_changes_nothing() {
+        let elsewhere: SocketAddr = "192.0.2.1:9".parse().expect("an address");
+        let headers = HeaderMap::new();
+        let refused = operator::<serde_json::Value>(elsewhere, &headers, b"{}");
+        let problem = refused.expect_err("it is not from this machine");
+        assert_eq!(
+            problem.into_response().status(),
+            axum::http::StatusCode::FORBIDDEN
+        );
+    }
+}

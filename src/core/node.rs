@@ -1,0 +1,442 @@
+//! A core node: opens its disk, listens, finds or founds its cell, and stops in good order.
+//! In: [`Config`] and a clock. Out: a running node. Alone in the core it spawns tasks.
+//! Never: a node that goes on after its disk has failed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+
+use super::admin::{self, Admin};
+use super::calls::Calls;
+use super::formation::{Bound, Local, LocalConfig};
+use super::founding::Peer;
+use super::group::{Group, GroupError, Retention, Timings};
+use super::membership::{ChangeError, Members};
+use super::network::{Home, Network, Peers};
+use super::raft_service::{Groups, raft_server};
+use super::service::{Shard, ShardOptions, Shards, cell_server};
+use super::storage::{Storage, StorageError};
+use crate::table::id::ShardId;
+use crate::world::clock::SharedClock;
+
+/// Longest that a stopping node waits for its servers to end their calls.
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Longest that a stopping leader waits for another node to lead.
+const HAND_OVER_WAIT_MAX: Duration = Duration::from_secs(3);
+/// A dead caller is found out within twice this.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Bytes in flight on one stream before its sender waits.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// What a node is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its place in the cell, 1 to 65535.
+    pub node_id: u16,
+    /// Where log, state and snapshots are kept.
+    pub data_dir: PathBuf,
+    /// Where sidecars and other nodes call.
+    pub grpc: SocketAddr,
+    /// Where operators ask.
+    pub http: SocketAddr,
+    /// All nodes of a new cell, this one included. Read only with an empty data directory.
+    pub peers: Vec<(u16, String)>,
+    /// A node of the cell to enter, instead of `peers`.
+    pub join: Option<String>,
+    /// `HOST:PORT` by which others reach `grpc`; by default its entry in `peers`, else `grpc`.
+    pub advertise: Option<String>,
+    /// Forms a cell of one node if neither `peers` nor `join` says otherwise.
+    pub alone: bool,
+    /// Whether sidecars may break locks through this node, as in `sidelock dev`.
+    pub breaks_allowed: bool,
+    /// How fast a dead leader is noticed.
+    pub timings: Timings,
+    /// How much of the log is kept.
+    pub retention: Retention,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The data directory is another node's.
+    #[error("{dir} is of node {theirs}, not of node {ours}: check --node-id and --data-dir")]
+    Place {
+        /// The directory.
+        dir: PathBuf,
+        /// The place in it.
+        theirs: u16,
+        /// The place asked for.
+        ours: u16,
+    },
+    /// It has no cell and was not told how to come by one.
+    #[error(
+        "{dir} is empty: say with --peers which nodes form the cell, or with --join which to enter"
+    )]
+    NoPeers {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// `peers` is not a list of nodes with this one among them.
+    #[error("--peers: {0}")]
+    Peers(String),
+}
+
+/// A running node. Dropping it aborts its tasks; [`Node::shutdown`] stops it in good order.
+pub struct Node {
+    grpc: SocketAddr,
+    http: SocketAddr,
+    groups: Groups,
+    members: watch::Receiver<Option<Members>>,
+    stopped: watch::Receiver<Option<Arc<str>>>,
+    closing: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Opens the data directory and listens. On return it answers; it serves once its cell has formed.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let storage = open(config.data_dir.clone()).await?;
+        let grpc_listener = listen(config.grpc).await?;
+        let http_listener = listen(config.http).await?;
+        let grpc = bound_address(&grpc_listener, config.grpc)?;
+        let http = bound_address(&http_listener, config.http)?;
+        let local_config = local_config(&config, &storage, grpc, http)?;
+
+        let groups = Groups::default();
+        let shards = Shards::default();
+        let channels = Peers::default();
+        let local = Local::new(
+            local_config,
+            storage.clone(),
+            groups.clone(),
+            Calls::new(channels.clone()),
+            clock.clone(),
+        );
+        let (members_sender, members) = watch::channel(None);
+        let (stopped_sender, stopped) = watch::channel(None);
+        let closing = CancellationToken::new();
+
+        let admin = Admin {
+            groups: groups.clone(),
+            local: local.clone(),
+            members: members.clone(),
+        };
+        let parts = Parts {
+            config,
+            clock,
+            storage: storage.clone(),
+            local: local.clone(),
+            groups: groups.clone(),
+            shards: shards.clone(),
+            channels,
+            members: members_sender,
+        };
+        let stopping = closing.clone();
+        let life = async move {
+            let why = live(parts).await;
+            if !stopping.is_cancelled() {
+                tracing::error!(%why, "the node stops");
+            }
+            stopped_sender.send_replace(Some(why));
+        };
+        let tasks = vec![
+            tokio::spawn(serve_grpc(
+                grpc_listener,
+                closing.clone(),
+                groups.clone(),
+                shards,
+                storage,
+                local,
+            )),
+            tokio::spawn(serve_http(http_listener, closing.clone(), admin)),
+            tokio::spawn(life),
+        ];
+        tracing::info!(%grpc, %http, "listening");
+        Ok(Self {
+            grpc,
+            http,
+            groups,
+            members,
+            stopped,
+            closing,
+            tasks,
+        })
+    }
+
+    /// Where its gRPC listens.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Where its operator HTTP listens.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Resolves with the reason if the node stops by itself, as when its disk fails.
+    pub async fn stopped(&self) -> Arc<str> {
+        let mut stopped = self.stopped.clone();
+        let why = match stopped.wait_for(Option::is_some).await {
+            Ok(why) => why.clone(),
+            Err(_ended) => None,
+        };
+        why.unwrap_or_else(|| "the node's task ended".into())
+    }
+
+    /// Hands the leadership over if it leads, ends its calls and stops. Takes some seconds at most.
+    pub async fn shutdown(mut self) {
+        let members = self.members.borrow().clone();
+        if let Some(members) = members {
+            match timeout(HAND_OVER_WAIT_MAX, members.transfer(None)).await {
+                Err(_elapsed) => tracing::info!("stops although no other node leads yet"),
+                Ok(Ok(())) => tracing::info!("handed the leadership over"),
+                Ok(Err(ChangeError::NotLeader(_))) => {}
+                Ok(Err(error)) => {
+                    tracing::info!(%error, "stops without handing the leadership over")
+                }
+            }
+        }
+        self.closing.cancel();
+        if let Some(group) = self.groups.get(ShardId(0)) {
+            group.stop().await;
+        }
+        for mut task in std::mem::take(&mut self.tasks) {
+            if timeout(DRAIN_WAIT_MAX, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// What the node's life needs.
+struct Parts {
+    config: Config,
+    clock: SharedClock,
+    storage: Storage,
+    local: Local,
+    groups: Groups,
+    shards: Shards,
+    channels: Peers,
+    members: watch::Sender<Option<Members>>,
+}
+
+/// From an identity to the end; gives the reason of the end.
+async fn live(parts: Parts) -> Arc<str> {
+    let mut failed = parts.storage.failed();
+    let running = async {
+        let bound = parts.local.settle().await;
+        match run_group(&parts, bound).await {
+            Ok(why) => why,
+            Err(error) => error.to_string().into(),
+        }
+    };
+    tokio::select! {
+        why = running => why,
+        failure = failed.wait_for(Option::is_some) => match failure {
+            Ok(why) => why.clone().unwrap_or_else(|| "the disk has failed".into()),
+            Err(_ended) => "the storage ended".into(),
+        },
+    }
+}
+
+/// Starts the group and all that serves it, and waits for its end.
+async fn run_group(parts: &Parts, bound: Bound) -> Result<Arc<str>, GroupError> {
+    let shard = ShardId(0);
+    let cluster_id: Arc<str> = bound.cluster_id.clone().into();
+    let home = Home {
+        cluster_id: Arc::clone(&cluster_id),
+        shard,
+        id: bound.raft_id,
+    };
+    let network = Network::new(home.clone(), parts.channels.clone());
+    let timings = parts.config.timings;
+    let (group, watcher) = Group::build(
+        bound.raft_id,
+        shard,
+        timings,
+        parts.config.retention,
+        &parts.storage,
+        network,
+    )
+    .await?;
+    let options = ShardOptions {
+        cluster_id: bound.cluster_id.clone(),
+        breaks_allowed: parts.config.breaks_allowed,
+    };
+    let (served, tasks) = Shard::start(group.clone(), parts.clock.clone(), options);
+    tracing::info!(
+        cluster_id = bound.cluster_id,
+        raft_id = bound.raft_id,
+        "this disk is of a cell"
+    );
+    parts.shards.insert(served);
+    parts.groups.insert(home, group.clone());
+    let members = Members::new(group.clone(), parts.local.clone(), cluster_id);
+    parts.members.send_replace(Some(members));
+    group.run();
+    let founded = async {
+        parts.local.found(&group, &bound.cluster_id).await;
+        std::future::pending::<()>().await;
+    };
+    let watched = async { tokio::join!(watcher, tasks) };
+    tokio::select! {
+        why = group.stopped() => Ok(why),
+        () = founded => Ok("unreachable: it never ends".into()),
+        ((), ()) = watched => Ok("the group ended".into()),
+    }
+}
+
+async fn open(dir: PathBuf) -> Result<Storage, StartError> {
+    let opened = tokio::task::spawn_blocking(move || Storage::open(&dir)).await;
+    // The task neither panics nor is it cancelled while this future lives.
+    Ok(opened.expect("the opening task runs to its end")?)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| StartError::Listen { address, source })
+}
+
+fn bound_address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, StartError> {
+    let bound = listener.local_addr();
+    bound.map_err(|source| StartError::Listen {
+        address: asked,
+        source,
+    })
+}
+
+/// Checks what belongs together: peers, place, directory and addresses.
+fn local_config(
+    config: &Config,
+    storage: &Storage,
+    grpc: SocketAddr,
+    http: SocketAddr,
+) -> Result<LocalConfig, StartError> {
+    let place = config.node_id;
+    let identity = storage.identity();
+    if let Some(theirs) = identity.place.filter(|theirs| *theirs != place) {
+        return Err(StartError::Place {
+            dir: config.data_dir.clone(),
+            theirs,
+            ours: place,
+        });
+    }
+    let mut peers: Vec<Peer> = config
+        .peers
+        .iter()
+        .map(|(place, address)| Peer {
+            place: *place,
+            address: address.clone(),
+        })
+        .collect();
+    peers.sort();
+    if peers.windows(2).any(|pair| pair[0].place == pair[1].place) {
+        return Err(StartError::Peers("a node id is named twice".into()));
+    }
+    let own = peers.iter().find(|peer| peer.place == place);
+    if !peers.is_empty() && own.is_none() && identity.cluster_id.is_none() {
+        return Err(StartError::Peers(format!(
+            "this node, {place}, is not among them"
+        )));
+    }
+    let named = config
+        .advertise
+        .clone()
+        .or_else(|| own.map(|own| own.address.clone()));
+    let grpc_name = named.unwrap_or_else(|| grpc.to_string());
+    let http_name = match grpc_name.rsplit_once(':') {
+        // Operators reach the node by the same name as other nodes do, unless it has one of its own.
+        Some((host, _)) if http.ip().is_unspecified() => format!("{host}:{}", http.port()),
+        Some(_) | None => http.to_string(),
+    };
+    if peers.is_empty() && config.join.is_none() && identity.cluster_id.is_none() {
+        if !config.alone {
+            return Err(StartError::NoPeers {
+                dir: config.data_dir.clone(),
+            });
+        }
+        peers.push(Peer {
+            place,
+            address: grpc_name.clone(),
+        });
+    }
+    Ok(LocalConfig {
+        place,
+        peers,
+        join: config.join.clone(),
+        grpc: grpc_name,
+        http: http_name,
+    })
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    closing: CancellationToken,
+    groups: Groups,
+    shards: Shards,
+    storage: Storage,
+    local: Local,
+) {
+    // Without nodelay on accepted sockets a reply waits for the caller's delayed acknowledgement: 40 ms.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let served = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .add_service(raft_server(groups, storage))
+        .add_service(local.server())
+        .add_service(cell_server(shards))
+        .serve_with_incoming_shutdown(incoming, closing.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "gRPC ended");
+    }
+}
+
+async fn serve_http(listener: TcpListener, closing: CancellationToken, admin: Admin) {
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "no nodelay");
+        }
+    });
+    let service = admin::router(admin).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service)
+        .with_graceful_shutdown(closing.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "operator HTTP ended");
+    }
+}

@@ -1,0 +1,128 @@
+//! Answers the queries of a sidecar's stream.
+//! In: a `Query` as it came. Out: its `QueryReply`, always exactly one. Never: a change of the table,
+//! but for a break where this node allows it to sidecars.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::group::{ProposeError, ReadError};
+use super::proposer::Proposer;
+use super::reads::Reads;
+use crate::table::command::{Break, Command, Reply as TableReply};
+use crate::table::id::{LockName, Revision, Token};
+use crate::wire::convert;
+use crate::wire::v1;
+use crate::wire::v1::query::Query;
+use crate::wire::v1::query_reply::Reply;
+
+/// Most records of one page.
+const PAGE_MAX: u32 = 1_000;
+
+/// What queries are answered from.
+#[derive(Clone)]
+pub struct Queries {
+    /// The table as applied here.
+    pub reads: Reads,
+    /// For breaks.
+    pub proposer: Proposer,
+    /// Whether sidecars may break locks through this node, as in `sidelock dev`.
+    pub breaks_allowed: bool,
+}
+
+impl Queries {
+    /// The answer. `by` names the sidecar, for history.
+    pub async fn answer(self, query: v1::Query, by: Arc<str>) -> v1::QueryReply {
+        // Whether a token still holds is only worth knowing for now.
+        let linearizable = query.linearizable
+            || matches!(query.query, Some(Query::Verify(_) | Query::BreakLock(_)));
+        let reply = self.reply(query.query, linearizable, by).await;
+        v1::QueryReply {
+            id: query.id,
+            linearizable,
+            age_ms: if linearizable { 0 } else { self.reads.age_ms() },
+            reply: Some(reply.unwrap_or_else(|error| Reply::Error(error.into()))),
+        }
+    }
+
+    async fn reply(
+        &self,
+        query: Option<Query>,
+        linearizable: bool,
+        by: Arc<str>,
+    ) -> Result<Reply, v1::QueryError> {
+        let query = query.ok_or(v1::QueryError::Invalid)?;
+        if let Query::BreakLock(ask) = query {
+            return self.break_lock(ask, by).await;
+        }
+        if linearizable {
+            self.reads.confirm().await.map_err(unconfirmed)?;
+        }
+        match query {
+            Query::GetLock(get) => {
+                let name = lock_name(&get.name)?;
+                let view = match get.wait_ms {
+                    0 => self.reads.lock(&name),
+                    ms => {
+                        let wait = Duration::from_millis(ms.into());
+                        let after = Revision(get.after_revision);
+                        self.reads.lock_after(&name, after, wait).await
+                    }
+                };
+                Ok(Reply::Lock((&view).into()))
+            }
+            Query::ListLocks(list) => {
+                let query = convert::list_query(list).map_err(|_| v1::QueryError::Invalid)?;
+                let (locks, next) = self.reads.locks(&query);
+                Ok(Reply::Locks(v1::Locks {
+                    locks: locks.iter().map(Into::into).collect(),
+                    next_after: next.map(|name| name.to_string()).unwrap_or_default(),
+                }))
+            }
+            Query::GetHistory(get) => {
+                let name = lock_name(&get.name)?;
+                let before = (get.before > 0).then_some(Revision(get.before));
+                let limit = get.limit.clamp(1, PAGE_MAX) as usize;
+                let (records, next) = self.reads.history(&name, before, limit);
+                Ok(Reply::History(v1::History {
+                    records: records.iter().map(Into::into).collect(),
+                    next_before: next.map_or(0, |revision| revision.0),
+                }))
+            }
+            Query::Verify(verify) => {
+                let name = lock_name(&verify.name)?;
+                let token = Token::new(verify.token).ok_or(v1::QueryError::Invalid)?;
+                Ok(Reply::Verified((&self.reads.verify(&name, token)).into()))
+            }
+            Query::BreakLock(_) => Err(v1::QueryError::Invalid),
+        }
+    }
+
+    async fn break_lock(&self, ask: v1::BreakLock, by: Arc<str>) -> Result<Reply, v1::QueryError> {
+        if !self.breaks_allowed {
+            return Err(v1::QueryError::Forbidden);
+        }
+        let command = Command::Break(Break {
+            lock: lock_name(&ask.name)?,
+            reason: ask.reason.into(),
+            force: ask.force,
+            by,
+        });
+        match self.proposer.ask(command).await {
+            Ok(TableReply::Broken(reply)) => Ok(Reply::Broken((&reply).into())),
+            Ok(other) => unreachable!("a break was answered {other:?}"),
+            Err(ProposeError::NotLeader) => Err(v1::QueryError::NotLeader),
+            Err(ProposeError::Unknown | ProposeError::Stopped(_)) => Err(v1::QueryError::NoQuorum),
+        }
+    }
+}
+
+fn lock_name(text: &str) -> Result<LockName, v1::QueryError> {
+    LockName::parse(text).map_err(|_| v1::QueryError::Invalid)
+}
+
+fn unconfirmed(error: ReadError) -> v1::QueryError {
+    match error {
+        ReadError::NotLeader => v1::QueryError::NotLeader,
+        ReadError::NoQuorum | ReadError::Stopped(_) => v1::QueryError::NoQuorum,
+    }
+}

@@ -1,0 +1,296 @@
+//! One sidecar's stream, from its first frame to its end. It owns its state; nobody else touches it.
+//! In: frames of the sidecar, replies, events, who leads. Out: frames, each of all that has gathered.
+//! Never: an operation of a stream that is not the session's current one, or an event it has not asked for.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+use tonic::{Status, Streaming};
+
+use super::group::{Leadership, ProposeError};
+use super::service::Shard;
+use super::streams::{Outbox, StreamEnd};
+use crate::table::command::{Command, OpenSession, Operate, OperateReply, Renewal, Reply};
+use crate::table::id::{SessionId, SessionKey};
+use crate::wire::convert::{self, ConvertError};
+use crate::wire::v1;
+
+/// Most queries of one sidecar under way, long polls included.
+const QUERIES_MAX: usize = 16_384;
+
+/// One sidecar's stream.
+pub struct SidecarStream {
+    shard: Shard,
+    incoming: Streaming<v1::SidecarFrame>,
+    outbox: Arc<Outbox>,
+    leadership: watch::Receiver<Leadership>,
+    /// Who leads has changed and was not told yet.
+    leader_due: bool,
+    /// Of the open in force: its key, and who the sidecar is.
+    key: Option<SessionKey>,
+    identity: Arc<str>,
+    /// Attached to this session.
+    session: Option<SessionId>,
+    /// An open on its way through the log. Nothing is read meanwhile.
+    opening: Option<BoxFuture<'static, Result<Reply, ProposeError>>>,
+    /// Operations that came with that open.
+    parked: Vec<Operate>,
+    queries: FuturesUnordered<BoxFuture<'static, v1::QueryReply>>,
+}
+
+impl SidecarStream {
+    /// A stream that has said nothing yet.
+    pub fn new(shard: Shard, incoming: Streaming<v1::SidecarFrame>) -> Self {
+        Self {
+            incoming,
+            outbox: Arc::default(),
+            leadership: shard.group().leadership(),
+            shard,
+            leader_due: true,
+            key: None,
+            identity: Arc::from(""),
+            session: None,
+            opening: None,
+            parked: Vec::new(),
+            queries: FuturesUnordered::new(),
+        }
+    }
+
+    /// The frames to send. The transport asks for the next one when it has written the last, so each
+    /// holds all that gathered meanwhile.
+    pub fn frames(self) -> BoxStream<'static, Result<v1::CoreFrame, Status>> {
+        let frames = stream::unfold(Some(self), |stream| async {
+            let mut stream = stream?;
+            match stream.next().await {
+                Ok(Some(frame)) => Some((Ok(frame), Some(stream))),
+                Ok(None) => None,
+                Err(status) => {
+                    tracing::info!(identity = %stream.identity, %status, "a sidecar's stream ends");
+                    Some((Err(status), None))
+                }
+            }
+        });
+        frames.boxed()
+    }
+
+    /// The next frame; `None` when the sidecar has closed its side.
+    async fn next(&mut self) -> Result<Option<v1::CoreFrame>, Status> {
+        loop {
+            if self.leader_due {
+                return Ok(Some(self.leader_frame()));
+            }
+            tokio::select! {
+                biased;
+                changed = self.leadership.changed() => match changed {
+                    Ok(()) => self.leader_due = true,
+                    Err(_) => return Err(Status::unavailable("this node is stopping")),
+                },
+                opened = wait(&mut self.opening), if self.opening.is_some() => {
+                    self.opening = None;
+                    self.opened(opened)?;
+                }
+                () = self.outbox.ready() => return self.gathered_frame().map(Some),
+                Some(reply) = self.queries.next(), if !self.queries.is_empty() => {
+                    self.outbox.push_query(reply);
+                }
+                frame = self.incoming.message(), if self.opening.is_none() => match frame? {
+                    Some(frame) => self.hear(frame)?,
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
+    fn hear(&mut self, frame: v1::SidecarFrame) -> Result<(), Status> {
+        self.check_route(&frame)?;
+        let serving = self.leadership.borrow().serving;
+        for renewal in frame.renewals {
+            self.renew(serving, renewal.into());
+        }
+        if let Some(open) = frame.open {
+            let open = OpenSession::try_from(open).map_err(malformed)?;
+            self.open(serving, open);
+        }
+        for operation in frame.operations {
+            let operate = Operate::try_from(operation).map_err(malformed)?;
+            match self.opening {
+                Some(_) => self.parked.push(operate),
+                None => self.operate(serving, operate),
+            }
+        }
+        for query in frame.queries {
+            if self.queries.len() >= QUERIES_MAX {
+                return Err(Status::resource_exhausted("too many queries under way"));
+            }
+            let by = Arc::clone(&self.identity);
+            let answer = self.shard.queries().answer(query, by);
+            self.queries.push(Box::pin(answer));
+        }
+        Ok(())
+    }
+
+    fn check_route(&self, frame: &v1::SidecarFrame) -> Result<(), Status> {
+        if !frame.cluster_id.is_empty() && frame.cluster_id != self.shard.options().cluster_id {
+            return Err(Status::failed_precondition("another cell"));
+        }
+        if frame.shard != self.shard.id().0 {
+            return Err(Status::failed_precondition("another shard"));
+        }
+        if frame.to != 0 && frame.to != self.shard.group().id() {
+            return Err(Status::failed_precondition("another node"));
+        }
+        Ok(())
+    }
+
+    fn renew(&self, serving: bool, renewal: Renewal) {
+        let mine = self.session == Some(renewal.session);
+        if serving && mine {
+            self.shard.proposer().renew(renewal, &self.outbox);
+        } else {
+            let answer = convert::renewal_not_leader(renewal.session, renewal.number);
+            self.outbox.push_renewal(answer);
+        }
+    }
+
+    /// Opens the session or finds it, through the log: behind all that older streams of it have asked
+    /// for here. From this moment they ask for nothing more.
+    fn open(&mut self, serving: bool, open: OpenSession) {
+        if !serving {
+            self.leader_due = true;
+            return;
+        }
+        self.detach();
+        self.key = Some(open.key);
+        self.identity = Arc::clone(&open.identity);
+        self.shard.applied().streams().claim(open.key, &self.outbox);
+        let proposer = self.shard.proposer().clone();
+        let ask = async move { proposer.ask(Command::OpenSession(open)).await };
+        self.opening = Some(Box::pin(ask));
+    }
+
+    fn opened(&mut self, opened: Result<Reply, ProposeError>) -> Result<(), Status> {
+        let parked = std::mem::take(&mut self.parked);
+        match opened {
+            Ok(Reply::SessionOpened { session, .. }) => self.attach(session)?,
+            Ok(other) => unreachable!("an open was answered {other:?}"),
+            // The sidecar asks again when it is told who leads.
+            Err(ProposeError::NotLeader | ProposeError::Unknown | ProposeError::Stopped(_)) => {
+                self.leader_due = true;
+            }
+        }
+        let serving = self.leadership.borrow().serving;
+        for operate in parked {
+            self.operate(serving, operate);
+        }
+        Ok(())
+    }
+
+    /// In one critical section: all the session holds and waits for is read, and its events go here.
+    fn attach(&mut self, session: SessionId) -> Result<(), Status> {
+        let Some(key) = self.key else {
+            return Ok(()); // leadership was lost meanwhile
+        };
+        let streams = self.shard.applied().streams();
+        let attached = self.shard.group().table().read(|table, _| {
+            let attachment = table.attachment(session)?;
+            Some(streams.attach(key, session, &self.outbox, (&attachment).into()))
+        });
+        match attached {
+            Some(true) => self.session = Some(session),
+            Some(false) => {} // superseded: the outbox says so
+            None => return Err(Status::aborted("the session ended while it attached")),
+        }
+        tracing::info!(%session, identity = %self.identity, "a sidecar attached");
+        Ok(())
+    }
+
+    fn operate(&self, serving: bool, operate: Operate) {
+        match self.session {
+            Some(session) if serving && session == operate.session => {
+                self.shard.proposer().operate(operate, &self.outbox);
+            }
+            // It has opened another one since: the old one's claims are not spoken of here any more.
+            Some(_) if serving => {
+                let gone = convert::operation_reply(operate.seq, &OperateReply::UnknownSession);
+                self.outbox.push_reply(gone);
+            }
+            Some(_) | None => {
+                let answer = convert::operation_not_leader(operate.seq);
+                self.outbox.push_reply(answer);
+            }
+        }
+    }
+
+    fn detach(&mut self) {
+        if let Some(key) = self.key.take() {
+            let session = self.session.take();
+            let streams = self.shard.applied().streams();
+            streams.detach(key, session, &self.outbox);
+        }
+    }
+
+    /// Who leads. Without leadership there are no events either: a new attach brings what was missed.
+    fn leader_frame(&mut self) -> v1::CoreFrame {
+        self.leader_due = false;
+        let leadership = self.leadership.borrow_and_update().clone();
+        if !leadership.serving {
+            self.detach();
+        }
+        let (id, address) = match &leadership.leader {
+            Some((id, member)) => (*id, member.grpc.clone()),
+            None => (0, String::new()),
+        };
+        let leader = v1::Leader {
+            id,
+            address,
+            term: leadership.term,
+            serving: leadership.serving,
+        };
+        v1::CoreFrame {
+            leader: Some(leader),
+            ..self.frame()
+        }
+    }
+
+    fn gathered_frame(&mut self) -> Result<v1::CoreFrame, Status> {
+        let mut frame = self.frame();
+        match self.outbox.fill(&mut frame) {
+            Ok(()) => Ok(frame),
+            Err(StreamEnd::Superseded) => Err(Status::aborted("a newer stream has attached")),
+            Err(StreamEnd::Unread) => Err(Status::resource_exhausted("the stream is not read")),
+            Err(StreamEnd::Gone) => Err(Status::cancelled("the stream has ended")),
+        }
+    }
+
+    fn frame(&self) -> v1::CoreFrame {
+        v1::CoreFrame {
+            cluster_id: self.shard.options().cluster_id.clone(),
+            shard: self.shard.id().0,
+            from: self.shard.group().id(),
+            ..v1::CoreFrame::default()
+        }
+    }
+}
+
+impl Drop for SidecarStream {
+    fn drop(&mut self) {
+        self.detach();
+        self.outbox.end(StreamEnd::Gone);
+    }
+}
+
+/// The open that is on its way. Only polled while there is one.
+async fn wait(
+    opening: &mut Option<BoxFuture<'static, Result<Reply, ProposeError>>>,
+) -> Result<Reply, ProposeError> {
+    match opening {
+        Some(opening) => opening.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn malformed(error: ConvertError) -> Status {
+    Status::invalid_argument(error.to_string())
+}

@@ -1,0 +1,475 @@
+//! Hop 3, PURE: decides all that happens to the claims of this sidecar: (now, event) -> actions.
+//! In: calls of apps (`asking.rs`), news of cores (`hearing.rs`), timers (`firing.rs`). Out: answers to
+//! callers, frames for nodes (`sending.rs`). Never: a clock, a socket, a grant that is not certain.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::frame::ReadReply;
+use super::handle::{
+    ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, ClaimView, Read, Reason, ReleaseAnswer,
+    SidecarMode, Unavailable,
+};
+use super::hold::{CallerId, Ended, Hold, Key, Stage, min};
+use super::lease::Caution;
+use super::mode::Quorum;
+use super::outbox::{Outbox, Purpose};
+use super::reads::Reads;
+use super::retry::Estimates;
+use super::session::{Session, StreamRef, Terms};
+use super::timers::Wheel;
+use super::view::{Light, Prefix, view};
+use crate::table::command::{EndCause, Operation, Release};
+use crate::table::id::{ClaimId, Seq, SessionKey};
+use crate::world::clock::Instant;
+
+/// Most live claims; one more is refused as overload. A bound on memory, far above what one pod holds.
+pub const CLAIMS_MAX: usize = 2_000_000;
+/// Most ended claims that are remembered; beyond, the oldest is forgotten early and its id may be claimed
+/// anew. Enough for 8,000 claims a second over the minute that they should be remembered.
+pub const ENDED_MAX: usize = 500_000;
+/// An ended claim is remembered at least so long.
+pub const REMEMBERED_LEAST: Duration = Duration::from_secs(60);
+/// Timers that one step fires, so that a mass expiry does not hold up a request; the rest follow in the
+/// next step, and a claim that is asked for is looked at first.
+const TIMERS_PER_STEP_MAX: usize = 4_096;
+
+/// How the desk is set up.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How many core nodes there are.
+    pub nodes: usize,
+    /// TTL of the session.
+    pub session_ttl: Duration,
+    /// Who this sidecar is, for people.
+    pub identity: Arc<str>,
+    /// How far clocks are trusted.
+    pub caution: Caution,
+    /// How long requests are held while no quorum is seen.
+    pub no_quorum_after: Duration,
+    /// Before every lock name.
+    pub prefix: Arc<str>,
+    /// Of all random numbers: session keys and jitter.
+    pub seed: [u8; 32],
+}
+
+/// What a caller is told at last.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To a claim.
+    Claim(Result<ClaimAnswer, ClaimError>),
+    /// To a release.
+    Release(Result<ReleaseAnswer, ClaimError>),
+    /// To a renewal with a value.
+    Renew(Result<ClaimView, ClaimError>),
+    /// The claim it watches has changed: look again.
+    Changed,
+    /// To a read.
+    Read(Result<Read<ReadReply>, Unavailable>),
+    /// The session is closed.
+    Closed,
+}
+
+/// At once, or later to that caller.
+#[derive(Debug, PartialEq)]
+pub enum Now<T> {
+    /// Decided.
+    Done(T),
+    /// An [`Answer`] to this caller follows.
+    Later(CallerId),
+}
+
+/// One core node as the desk sees it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Link {
+    /// The stream that stands.
+    pub(super) stream: Option<u64>,
+    /// It says that it leads.
+    pub(super) serving: bool,
+    /// In this term.
+    pub(super) term: u64,
+}
+
+/// What the wheel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// Look at this claim.
+    Claim(Key),
+    /// This read's time is over.
+    Read(u64),
+}
+
+/// All claims of this sidecar, its session, and what is under way.
+#[derive(Debug)]
+pub struct Desk {
+    pub(super) prefix: Prefix,
+    pub(super) rng: StdRng,
+    pub(super) started: Instant,
+    pub(super) holds: BTreeMap<Key, Box<Hold>>,
+    pub(super) by_id: BTreeMap<ClaimId, Key>,
+    /// Claims that the core knows, by its name for them.
+    pub(super) by_seq: BTreeMap<Seq, Key>,
+    /// Ended claims, oldest first.
+    pub(super) graves: VecDeque<Key>,
+    pub(super) wheel: Wheel<Timer>,
+    pub(super) session: Session,
+    pub(super) outbox: Outbox,
+    pub(super) quorum: Quorum,
+    pub(super) reads: Reads,
+    pub(super) links: Vec<Link>,
+    pub(super) estimates: Estimates,
+    /// Calls that wait for any change of a claim.
+    pub(super) watchers: BTreeMap<Key, Vec<CallerId>>,
+    /// Calls that wait for a release to be applied, by what it ends.
+    pub(super) releasing: BTreeMap<Seq, Vec<CallerId>>,
+    pub(super) answers: Vec<(CallerId, Answer)>,
+    pub(super) draining: bool,
+    pub(super) granted: u64,
+    pub(super) queued: u64,
+    next_key: u64,
+    next_caller: u64,
+}
+
+impl Desk {
+    /// No claims, no session, nothing known of the core.
+    pub fn new(rules: Rules, now: Instant) -> Self {
+        let mut rng = StdRng::from_seed(rules.seed);
+        // Half the bound, so that a silent loss is noticed before it costs a caller the whole bound.
+        let renew_every = (rules.session_ttl / 3).min(rules.no_quorum_after / 2);
+        let terms = Terms {
+            ttl: rules.session_ttl,
+            identity: rules.identity.clone(),
+            caution: rules.caution,
+            renew_every,
+        };
+        let key = SessionKey(rng.random());
+        Self {
+            prefix: Prefix(rules.prefix.clone()),
+            started: now,
+            holds: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            by_seq: BTreeMap::new(),
+            graves: VecDeque::new(),
+            wheel: Wheel::new(now),
+            session: Session::new(terms, key),
+            outbox: Outbox::new(Seq(0)),
+            quorum: Quorum::new(now, rules.no_quorum_after),
+            reads: Reads::default(),
+            links: vec![Link::default(); rules.nodes],
+            estimates: Estimates::default(),
+            watchers: BTreeMap::new(),
+            releasing: BTreeMap::new(),
+            answers: Vec::new(),
+            draining: false,
+            granted: 0,
+            queued: 0,
+            next_key: 0,
+            next_caller: 0,
+            rng,
+        }
+    }
+
+    /// Does all that is due. To be called first in every step, so that each decision sees the world as it
+    /// is at `now`.
+    pub fn advance(&mut self, now: Instant) {
+        for _ in 0..TIMERS_PER_STEP_MAX {
+            match self.wheel.pop(now) {
+                Some(Timer::Claim(key)) => self.fire_claim(now, key),
+                Some(Timer::Read(id)) => self.fire_read(now, id),
+                None => break,
+            }
+        }
+        self.fire_session(now);
+    }
+
+    /// When to call [`Desk::advance`] again at the latest.
+    pub fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let session = min(self.session.due(now), self.outbox.resend_at());
+        min(min(self.wheel.next(), self.quorum.due()), session)
+    }
+
+    /// The answers that have become due since the last call.
+    pub fn take_answers(&mut self) -> Vec<(CallerId, Answer)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Claims that are not over.
+    pub fn live(&self) -> u64 {
+        self.granted + self.queued
+    }
+
+    /// The newest stream to a node, if one stands.
+    pub fn stream_of(&self, node: usize) -> Option<StreamRef> {
+        let number = self.links.get(node)?.stream?;
+        Some(StreamRef { node, number })
+    }
+
+    /// Whether the core has answered all that was sent and nothing waits to be.
+    pub fn is_settled(&self) -> bool {
+        self.outbox.is_idle()
+    }
+
+    /// What comes before every lock name.
+    pub fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
+
+    /// How long a call is held while no quorum is seen.
+    pub fn no_quorum_after(&self) -> Duration {
+        self.quorum.bound()
+    }
+
+    /// The node that serves the shard, and the stream to it.
+    pub(super) fn home(&self) -> Option<StreamRef> {
+        let serving = self
+            .links
+            .iter()
+            .enumerate()
+            .filter(|(_, link)| link.serving);
+        serving
+            .filter_map(|(node, link)| Some((link.term, node, link.stream?)))
+            .max()
+            .map(|(_, node, number)| StreamRef { node, number })
+    }
+
+    pub(super) fn mode_at(&self, now: Instant) -> SidecarMode {
+        self.quorum.mode(now, self.session.is_in_jeopardy(now))
+    }
+
+    pub(super) fn light(&self, now: Instant) -> Light {
+        Light {
+            now,
+            certain: self.session.certain(now),
+            mode: self.mode_at(now),
+        }
+    }
+
+    pub(super) fn view(&self, now: Instant, hold: &Hold) -> ClaimView {
+        view(hold, self.light(now))
+    }
+
+    /// Why nothing can be had of the core at the moment.
+    pub(super) fn unavailable(&mut self) -> Unavailable {
+        let retry_after = self.estimates.unavailable(&mut self.rng);
+        if self.links.iter().any(|link| link.stream.is_some()) {
+            Unavailable::NoQuorum { retry_after }
+        } else {
+            Unavailable::CoreUnreachable { retry_after }
+        }
+    }
+
+    pub(super) fn overloaded(&mut self) -> Unavailable {
+        Unavailable::Overloaded {
+            retry_after: self.estimates.overloaded(&mut self.rng),
+        }
+    }
+
+    pub(super) fn new_key(&mut self) -> Key {
+        self.next_key += 1;
+        Key(self.next_key)
+    }
+
+    pub(super) fn new_caller(&mut self) -> CallerId {
+        self.next_caller += 1;
+        CallerId(self.next_caller)
+    }
+
+    pub(super) fn answer(&mut self, caller: CallerId, answer: Answer) {
+        self.answers.push((caller, answer));
+    }
+
+    /// Answers all calls that wait for a claim.
+    pub(super) fn answer_claim(&mut self, key: Key, result: &Result<ClaimAnswer, ClaimError>) {
+        let Some(hold) = self.holds.get_mut(&key) else {
+            return;
+        };
+        hold.telling = u32::try_from(hold.callers.len()).unwrap_or(u32::MAX);
+        for caller in std::mem::take(&mut hold.callers) {
+            let answer = Answer::Claim(result.clone());
+            self.answers.push((caller.id, answer));
+        }
+    }
+
+    /// Notes a change of a claim and wakes those who watch it.
+    pub(super) fn note(&mut self, key: Key, kind: ClaimEventKind) {
+        if let Some(hold) = self.holds.get_mut(&key) {
+            hold.journal.note(kind);
+        }
+        for caller in self.watchers.remove(&key).unwrap_or_default() {
+            self.answer(caller, Answer::Changed);
+        }
+    }
+
+    /// Moves a claim to another stage and keeps count.
+    pub(super) fn set_stage(&mut self, key: Key, stage: Stage) {
+        let Some(hold) = self.holds.get_mut(&key) else {
+            return;
+        };
+        let old = std::mem::replace(&mut hold.stage, stage);
+        let (was_held, was_ended) = kind_of(&old);
+        let (is_held, is_ended) = kind_of(&hold.stage);
+        self.granted = self.granted + u64::from(is_held) - u64::from(was_held);
+        self.queued =
+            self.queued + u64::from(!is_held && !is_ended) - u64::from(!was_held && !was_ended);
+    }
+
+    /// Sets the claim's one timer to what it is due for next.
+    pub(super) fn rearm(&mut self, key: Key) {
+        let Some(hold) = self.holds.get_mut(&key) else {
+            return;
+        };
+        if let Some(timer) = hold.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        if let Some(due) = hold.due() {
+            hold.timer = Some(self.wheel.set(due, Timer::Claim(key)));
+        }
+    }
+
+    /// Ends a claim. `cause` is what the core is told, if it knows the claim and must be told.
+    pub(super) fn end(&mut self, now: Instant, key: Key, how: Ending) {
+        let Some(hold) = self.holds.get_mut(&key) else {
+            return;
+        };
+        let waited = *hold.waited.get_or_insert_with(|| now.since(hold.asked));
+        let (tokens, held) = match &mut hold.stage {
+            Stage::Held { tokens, since, .. } => (std::mem::take(tokens), now.since(*since)),
+            Stage::Withheld { tokens } => (std::mem::take(tokens), Duration::ZERO),
+            Stage::Asking { .. } | Stage::Waiting { .. } => (Vec::new(), Duration::ZERO),
+            Stage::Ended(_) => return,
+        };
+        let remembered = (hold.ttl + hold.ask.wait).max(REMEMBERED_LEAST);
+        let seq = hold.seq;
+        let ended = Ended {
+            state: how.state,
+            reason: how.reason,
+            tokens,
+            used_up: how.used_up,
+            release_at: how.release_at,
+            forget_at: now + remembered,
+        };
+        if !held.is_zero() {
+            self.estimates.saw_hold(held);
+        }
+        self.set_stage(key, Stage::Ended(ended));
+        if how.release_at.is_none() {
+            match (seq, how.cause) {
+                (Some(claim), Some(cause)) => self.tell_end(now, claim, cause, waited, held),
+                (Some(claim), None) => self.core_forgot(claim),
+                (None, _) => {}
+            }
+        }
+        self.note(key, kind_of_end(how.state));
+        self.graves.push_back(key);
+        self.rearm(key);
+        self.forget_surplus();
+    }
+
+    /// Sends the core the end of a claim.
+    pub(super) fn tell_end(
+        &mut self,
+        now: Instant,
+        claim: Seq,
+        cause: EndCause,
+        waited: Duration,
+        held: Duration,
+    ) {
+        let release = Release {
+            claim,
+            cause,
+            waited_ms: millis(waited),
+            held_ms: millis(held),
+        };
+        self.outbox
+            .push_urgent(Operation::Release(release), Purpose::End(claim));
+        self.quorum.doubt(now);
+    }
+
+    /// The core knows this claim no more.
+    pub(super) fn core_forgot(&mut self, claim: Seq) {
+        if let Some(key) = self.by_seq.remove(&claim)
+            && let Some(hold) = self.holds.get_mut(&key)
+        {
+            hold.seq = None;
+        }
+    }
+
+    /// Removes a claim as if it had never been.
+    pub(super) fn remove(&mut self, key: Key) {
+        let Some(hold) = self.holds.remove(&key) else {
+            return;
+        };
+        if let Some(timer) = hold.timer {
+            self.wheel.cancel(timer);
+        }
+        if self.by_id.get(&hold.id) == Some(&key) {
+            self.by_id.remove(&hold.id);
+        }
+        for caller in self.watchers.remove(&key).unwrap_or_default() {
+            self.answer(caller, Answer::Changed);
+        }
+        let (held, ended) = kind_of(&hold.stage);
+        self.granted -= u64::from(held);
+        self.queued -= u64::from(!held && !ended);
+    }
+
+    /// Forgets the oldest ended claims beyond the bound, but none whose release is still due.
+    fn forget_surplus(&mut self) {
+        while self.graves.len() > ENDED_MAX {
+            let Some(key) = self.graves.pop_front() else {
+                return;
+            };
+            let due = match self.holds.get(&key).map(|hold| &hold.stage) {
+                Some(Stage::Ended(ended)) => ended.release_at.is_some(),
+                Some(_) | None => continue,
+            };
+            if due {
+                self.graves.push_back(key);
+                return;
+            }
+            self.remove(key);
+        }
+    }
+}
+
+/// How a claim ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) state: ClaimState,
+    pub(super) reason: Option<Reason>,
+    /// What to tell the core; `None` if it knows.
+    pub(super) cause: Option<EndCause>,
+    /// Whether the id is used up.
+    pub(super) used_up: bool,
+    /// Tell the core only then.
+    pub(super) release_at: Option<Instant>,
+}
+
+/// Whether a stage holds, and whether it is over.
+fn kind_of(stage: &Stage) -> (bool, bool) {
+    match stage {
+        Stage::Held { .. } => (true, false),
+        Stage::Ended(_) => (false, true),
+        Stage::Asking { .. } | Stage::Waiting { .. } | Stage::Withheld { .. } => (false, false),
+    }
+}
+
+fn kind_of_end(state: ClaimState) -> ClaimEventKind {
+    match state {
+        ClaimState::Released => ClaimEventKind::Released,
+        ClaimState::Expired => ClaimEventKind::Expired,
+        ClaimState::Lost => ClaimEventKind::Lost,
+        ClaimState::Revoked => ClaimEventKind::Revoked,
+        ClaimState::Cancelled | ClaimState::Queued | ClaimState::Granted | ClaimState::Jeopardy => {
+            ClaimEventKind::Cancelled
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,324 @@
+//! The shell round the desk: callers, links and timers step it inline, under one lock.
+//! In: calls of the HTTP face, frames of the links, the clock. Out: answers, wake-ups. Never: an `.await`
+//! under the lock, or a task hop on the way of a request.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use rand::Rng;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+
+use super::desk::{Answer, Desk, Now, Rules};
+use super::frame::{FrameIn, FrameOut};
+use super::handle::ClaimAnswer;
+use super::hold::CallerId;
+use super::lease::Caution;
+use super::link::{self, StreamError};
+use super::session::StreamRef;
+use crate::table::id::ClaimId;
+use crate::world::clock::{Instant, SharedClock};
+
+/// The timers are looked at least so often: a sleeping task does not notice that the machine slept too.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a stop waits for the core to hear of releases and of the session's end.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How a sidecar is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// HOST:PORT of each core node's gRPC; at least one.
+    pub cores: Vec<String>,
+    /// How long its locks outlive it.
+    pub session_ttl: Duration,
+    /// Who it is, for people.
+    pub identity: String,
+    /// Bound of the rate error between any two clocks, in parts per million.
+    pub rho_ppm: u32,
+    /// Taken off every safe deadline besides.
+    pub margin: Duration,
+    /// How long requests are held while no quorum is seen.
+    pub no_quorum_after: Duration,
+    /// Before every lock name.
+    pub name_prefix: String,
+}
+
+impl Config {
+    /// The defaults, for these core nodes.
+    pub fn new(cores: Vec<String>, identity: String) -> Self {
+        Self {
+            cores,
+            session_ttl: Duration::from_secs(10),
+            identity,
+            rho_ppm: 10_000,
+            margin: Duration::from_millis(100),
+            no_quorum_after: Duration::from_secs(3),
+            name_prefix: String::new(),
+        }
+    }
+}
+
+/// A running sidecar.
+pub struct Driver {
+    pub(super) clock: SharedClock,
+    pub(super) cores: Vec<String>,
+    inner: Mutex<Inner>,
+    /// Wakes the stream of each node when there is something to send.
+    wakers: Vec<AtomicWaker>,
+    /// Wakes the timer task when something is due earlier than it sleeps.
+    sooner: Notify,
+    streams: AtomicU64,
+    cell: OnceLock<String>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// What the lock guards.
+pub(super) struct Inner {
+    pub(super) desk: Desk,
+    callers: HashMap<CallerId, oneshot::Sender<Answer>>,
+    /// Until when the timer task sleeps.
+    armed: Option<Instant>,
+}
+
+impl Driver {
+    /// Starts connecting, and serves at once. To be called within a tokio runtime.
+    pub fn start(config: Config, clock: SharedClock) -> Arc<Self> {
+        let rules = Rules {
+            nodes: config.cores.len(),
+            session_ttl: config.session_ttl,
+            identity: config.identity.into(),
+            caution: Caution {
+                rho_ppm: config.rho_ppm,
+                margin: config.margin,
+            },
+            no_quorum_after: config.no_quorum_after,
+            prefix: config.name_prefix.into(),
+            seed: rand::rng().random(),
+        };
+        let desk = Desk::new(rules, clock.now());
+        let driver = Arc::new(Self {
+            clock,
+            wakers: config.cores.iter().map(|_| AtomicWaker::new()).collect(),
+            inner: Mutex::new(Inner {
+                desk,
+                callers: HashMap::new(),
+                armed: None,
+            }),
+            sooner: Notify::new(),
+            streams: AtomicU64::new(0),
+            cell: OnceLock::new(),
+            tasks: Mutex::new(JoinSet::new()),
+            cores: config.cores,
+        });
+        let mut tasks = JoinSet::new();
+        for (node, address) in driver.cores.iter().cloned().enumerate() {
+            tasks.spawn(link::keep(Arc::clone(&driver), node, address));
+        }
+        tasks.spawn(Arc::clone(&driver).tick());
+        *driver.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+        driver
+    }
+
+    /// Stops: refuses new claims, tells waiters, and closes the session if nothing is held under it;
+    /// otherwise the session is left to expire, since its holders may still act.
+    pub async fn shutdown(&self) {
+        self.step(|inner, now| inner.desk.drain(now));
+        let end = self.clock.now() + CLOSE_WITHIN;
+        // Releases go first, so that waiting claims leave their queues at once.
+        while self.step(|inner, _| !inner.desk.is_settled()) && self.clock.now() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let closing = self.step(|inner, now| {
+            let closed = inner.desk.live() == 0;
+            let caller = closed.then(|| inner.desk.close(now)).flatten()?;
+            Some(inner.wait_for(caller))
+        });
+        if let Some(closed) = closing {
+            let left = end.since(self.clock.now()).max(CLOSE_WITHIN / 2);
+            if tokio::time::timeout(left, closed).await.is_err() {
+                tracing::info!("the core did not confirm the end of the session in time");
+            }
+        }
+        let mut tasks = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        tasks.shutdown().await;
+    }
+
+    /// One step of the desk at the clock's now, and all that follows from it.
+    pub(super) fn step<R>(&self, act: impl FnOnce(&mut Inner, Instant) -> R) -> R {
+        let mut inner = self.lock();
+        // Read inside the lock, right before it decides: waiting for the lock must not age it.
+        let now = self.clock.now();
+        inner.desk.advance(now);
+        let result = act(&mut inner, now);
+        inner.deliver();
+        let streams = (0..self.wakers.len()).filter_map(|node| inner.desk.stream_of(node));
+        let ready: Vec<usize> = streams
+            .filter(|stream| inner.desk.has_frame(now, *stream))
+            .map(|stream| stream.node)
+            .collect();
+        let next = inner.desk.next_wake(now);
+        let sooner = next.is_some_and(|next| inner.armed.is_none_or(|armed| next < armed));
+        if sooner {
+            inner.armed = next;
+        }
+        drop(inner);
+        for node in ready {
+            self.wakers[node].wake();
+        }
+        if sooner {
+            self.sooner.notify_one();
+        }
+        result
+    }
+
+    /// Registers for the answer to a call that was put off.
+    pub(super) fn later<'a, T>(
+        &'a self,
+        id: Option<&'a ClaimId>,
+        act: impl FnOnce(&mut Inner, Instant) -> Now<T>,
+    ) -> Result<T, Waiting<'a>> {
+        self.step(|inner, now| match act(inner, now) {
+            Now::Done(done) => Ok(done),
+            Now::Later(caller) => Err(Waiting {
+                driver: self,
+                id,
+                caller,
+                answer: Some(inner.wait_for(caller)),
+            }),
+        })
+    }
+
+    pub(super) fn new_stream(&self, node: usize) -> StreamRef {
+        let number = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
+        StreamRef { node, number }
+    }
+
+    pub(super) fn stream_up(&self, stream: StreamRef) {
+        tracing::debug!(address = self.cores[stream.node], "a stream stands");
+        self.step(|inner, now| inner.desk.stream_up(now, stream));
+    }
+
+    pub(super) fn stream_down(&self, stream: StreamRef) {
+        tracing::debug!(address = self.cores[stream.node], "a stream is gone");
+        self.step(|inner, now| inner.desk.stream_down(now, stream));
+    }
+
+    pub(super) fn hear(&self, stream: StreamRef, frame: FrameIn) {
+        self.step(|inner, now| inner.desk.hear(now, stream, frame));
+    }
+
+    /// The next frame for this stream. The clock is read inside, just before: safe deadlines count from it.
+    pub(super) fn take_frame(&self, stream: StreamRef) -> Option<FrameOut> {
+        self.step(|inner, now| inner.desk.take_frame(now, stream))
+    }
+
+    pub(super) fn register(&self, node: usize, waker: &Waker) {
+        self.wakers[node].register(waker);
+    }
+
+    /// The cell's id; empty until a node has told it.
+    pub(super) fn cell(&self) -> &str {
+        self.cell.get().map_or("", String::as_str)
+    }
+
+    /// All nodes must be of the cell of the first that answered.
+    pub(super) fn check_cell(&self, theirs: &str) -> Result<(), StreamError> {
+        if theirs.is_empty() {
+            return Ok(()); // a node that belongs to none yet
+        }
+        let ours = self.cell.get_or_init(|| theirs.to_owned());
+        if ours == theirs {
+            return Ok(());
+        }
+        tracing::error!(ours, theirs, "a core node belongs to another cell");
+        Err(StreamError::AnotherCell {
+            ours: ours.clone(),
+            theirs: theirs.to_owned(),
+        })
+    }
+
+    /// Steps the desk whenever something is due.
+    async fn tick(self: Arc<Self>) {
+        loop {
+            let sleep = self.step(|inner, now| {
+                inner.armed = inner.desk.next_wake(now);
+                inner.armed.map_or(LOOK_EVERY, |at| at.since(now))
+            });
+            tokio::select! {
+                () = tokio::time::sleep(sleep.min(LOOK_EVERY)) => {}
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    /// Guards a few lines without `.await`. A panic under it is a bug; what was decided stays decided.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Where the answer to this caller will come.
+    pub(super) fn wait_for(&mut self, caller: CallerId) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        self.callers.insert(caller, sender);
+        receiver
+    }
+
+    /// Hands out the answers that are due.
+    fn deliver(&mut self) {
+        for (caller, answer) in self.desk.take_answers() {
+            if let Some(sender) = self.callers.remove(&caller)
+                && sender.send(answer).is_err()
+            {
+                // Its `Waiting` is being dropped at this moment and tells the desk right after.
+                tracing::trace!(?caller, "nobody waits for this answer any more");
+            }
+        }
+    }
+}
+
+/// A call that waits. Dropped halfway, it takes its claim along (unless that queues or others wait).
+pub(super) struct Waiting<'a> {
+    driver: &'a Driver,
+    id: Option<&'a ClaimId>,
+    caller: CallerId,
+    /// `None` once the answer was taken.
+    answer: Option<oneshot::Receiver<Answer>>,
+}
+
+impl Waiting<'_> {
+    /// The answer; `None` only if the driver is gone.
+    pub(super) async fn answer(mut self) -> Option<Answer> {
+        let receiver = self.answer.as_mut()?;
+        let answer = receiver.await.ok();
+        // Taken: what follows from it is the caller's.
+        self.answer = None;
+        answer
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Some(mut receiver) = self.answer.take() else {
+            return;
+        };
+        self.driver.step(|inner, now| {
+            inner.callers.remove(&self.caller);
+            match (receiver.try_recv(), self.id) {
+                // Granted at the very moment when the connection closed: nobody will ever know.
+                (Ok(Answer::Claim(Ok(ClaimAnswer::Granted(_)))), Some(id)) => {
+                    inner.desk.untold(now, id);
+                }
+                (Ok(_) | Err(_), id) => inner.desk.gone(now, self.caller, id),
+            }
+        });
+    }
+}

@@ -1,0 +1,158 @@
+//! Hop 4: one stream to each core node, kept warm; only the one that serves is sent operations.
+//! In: frames the desk has gathered, taken the moment the stream can carry one. Out: decoded frames.
+//! Never: a frame taken before the one before it was written, so that each holds all that gathered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use rand::Rng;
+use tonic::transport::Endpoint;
+
+use super::codec;
+use super::driver::Driver;
+use super::session::StreamRef;
+use crate::table::id::ShardId;
+use crate::wire::v1;
+use crate::wire::v1::cell_client::CellClient;
+
+/// A node that takes longer to accept a connection is as good as gone.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// A node that takes longer to accept a stream is as good as gone.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(2);
+/// A silent peer is asked for a sign of life so often, and given up after twice that.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// Between two attempts, at most: full jitter below it, so that a fleet does not return in step.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+/// Bound of one received frame: an attach lists all that a session holds, some 60 bytes each.
+const FRAME_BYTES_MAX: usize = 256 << 20;
+/// Room for a burst of replies without waiting for window updates.
+const WINDOW_BYTES: u32 = 8 << 20;
+
+/// Keeps a stream to one node up for as long as the driver lives.
+pub async fn keep(driver: Arc<Driver>, node: usize, address: String) {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let mut heard = false;
+        match run_stream(&driver, node, &address, &mut heard).await {
+            Ok(()) => tracing::debug!(address, "a core node ended its stream"),
+            Err(error) => tracing::debug!(address, %error, "no stream to a core node"),
+        }
+        pause = if heard {
+            PAUSE_FIRST
+        } else {
+            (pause * 2).min(PAUSE_MAX)
+        };
+        let jittered = pause.mul_f64(rand::rng().random_range(0.0..1.0));
+        tokio::time::sleep(jittered).await;
+    }
+}
+
+/// One stream from its connection to its end, which is an error more often than not. `heard` tells whether
+/// the node has said anything before: then the next attempt need not wait.
+async fn run_stream(
+    driver: &Arc<Driver>,
+    node: usize,
+    address: &str,
+    heard: &mut bool,
+) -> Result<(), StreamError> {
+    let channel = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_WITHIN)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_EVERY * 2)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .connect()
+        .await?;
+    let mut client = CellClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);
+    let stream = driver.new_stream(node);
+    let peer = Arc::new(AtomicU64::new(0));
+    let outgoing = Outgoing {
+        driver: Arc::clone(driver),
+        stream,
+        peer: Arc::clone(&peer),
+    };
+    let accepted = tokio::time::timeout(ACCEPT_WITHIN, client.session(outgoing)).await;
+    let mut incoming = accepted.map_err(|_| StreamError::Silent)??.into_inner();
+    let _up = Up::new(driver, stream);
+    while let Some(frame) = incoming.message().await? {
+        driver.check_cell(&frame.cluster_id)?;
+        peer.store(frame.from, Ordering::Relaxed);
+        driver.hear(stream, codec::decode(frame)?);
+        *heard = true;
+    }
+    Ok(())
+}
+
+/// Why a stream ended, or did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// No connection.
+    #[error("transport: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The node ended it.
+    #[error("the node says: {0}")]
+    Status(#[from] tonic::Status),
+    /// It did not accept the stream in time.
+    #[error("the node does not answer")]
+    Silent,
+    /// It belongs to another cell than the first node that answered.
+    #[error("the node belongs to the cell {theirs:?}, but this sidecar to {ours:?}")]
+    AnotherCell {
+        /// The cell of the first node that answered.
+        ours: String,
+        /// The cell of this one.
+        theirs: String,
+    },
+    /// It sent nonsense.
+    #[error(transparent)]
+    Malformed(#[from] crate::wire::convert::ConvertError),
+}
+
+/// Tells the desk that a stream stands, and at its end, however that comes, that it is gone.
+struct Up<'a> {
+    driver: &'a Driver,
+    stream: StreamRef,
+}
+
+impl<'a> Up<'a> {
+    fn new(driver: &'a Driver, stream: StreamRef) -> Self {
+        driver.stream_up(stream);
+        Self { driver, stream }
+    }
+}
+
+impl Drop for Up<'_> {
+    fn drop(&mut self) {
+        self.driver.stream_down(self.stream);
+    }
+}
+
+/// What the transport asks for the next frame when it has written the last.
+struct Outgoing {
+    driver: Arc<Driver>,
+    stream: StreamRef,
+    /// Raft id of the node, once it has said so.
+    peer: Arc<AtomicU64>,
+}
+
+impl Stream for Outgoing {
+    type Item = v1::SidecarFrame;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // Register first: what comes between the look and the registration would wake nobody.
+        self.driver.register(self.stream.node, context.waker());
+        let Some(frame) = self.driver.take_frame(self.stream) else {
+            return Poll::Pending;
+        };
+        let to = self.peer.load(Ordering::Relaxed);
+        let cell = self.driver.cell();
+        Poll::Ready(Some(codec::encode(&frame, cell, ShardId(0), to)))
+    }
+}

@@ -1,0 +1,30 @@
+//! The sidecar: claims of the local apps, one session with the core, and what may be promised when.
+
+pub mod handle;
+
+pub mod calls;
+pub mod driver;
+
+pub mod desk;
+
+pub mod asking;
+pub mod fate;
+pub mod firing;
+pub mod hearing;
+pub mod sending;
+pub mod tending;
+
+pub mod hold;
+pub mod lease;
+pub mod mode;
+pub mod outbox;
+pub mod reads;
+pub mod report;
+pub mod retry;
+pub mod session;
+pub mod timers;
+pub mod view;
+
+pub mod codec;
+pub mod frame;
+pub mod link;

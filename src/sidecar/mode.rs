@@ -1,0 +1,102 @@
+//! PURE: whether the cell can decide: what was last proven, and since when it is in doubt.
+//! In: needs, proofs, losses. Out: normal | jeopardy | read-only. Never: a guess that outlives its bound.
+
+use std::time::Duration;
+
+use super::handle::SidecarMode;
+use crate::world::clock::Instant;
+
+/// What is known of the cell's quorum. Silence proves nothing either way: doubt begins when something
+/// that needs a quorum is asked and not answered, or when no leader is at hand.
+#[derive(Debug)]
+pub struct Quorum {
+    bound: Duration,
+    proven: Option<Instant>,
+    doubt_since: Option<Instant>,
+    refusing: bool,
+    mode: SidecarMode,
+    mode_since: Instant,
+}
+
+impl Quorum {
+    /// In doubt from the start: nothing is proven yet.
+    pub fn new(now: Instant, bound: Duration) -> Self {
+        Self {
+            bound,
+            proven: None,
+            doubt_since: Some(now),
+            refusing: false,
+            mode: SidecarMode::Normal,
+            mode_since: now,
+        }
+    }
+
+    /// How long requests are held while in doubt.
+    pub fn bound(&self) -> Duration {
+        self.bound
+    }
+
+    /// When a quorum was last proven.
+    pub fn proven_at(&self) -> Option<Instant> {
+        self.proven
+    }
+
+    /// Something needs a quorum from now on, or the leader is gone.
+    pub fn doubt(&mut self, now: Instant) {
+        self.doubt_since.get_or_insert(now);
+    }
+
+    /// A majority acknowledged something; `more`: something else still awaits its answer.
+    pub fn prove(&mut self, now: Instant, more: bool) {
+        self.proven = Some(now);
+        self.doubt_since = more.then_some(now);
+        self.refusing = false;
+    }
+
+    /// No quorum was seen for longer than the bound.
+    pub fn is_lost(&self, now: Instant) -> bool {
+        self.doubt_since
+            .is_some_and(|since| now >= since + self.bound)
+    }
+
+    /// True once when it is lost: what is held back must be refused now.
+    pub fn starts_refusing(&mut self, now: Instant) -> bool {
+        let starts = !self.refusing && self.is_lost(now);
+        self.refusing |= starts;
+        starts
+    }
+
+    /// When it will be lost unless it is proven.
+    pub fn due(&self) -> Option<Instant> {
+        if self.refusing {
+            return None;
+        }
+        self.doubt_since.map(|since| since + self.bound)
+    }
+
+    /// The mode at this moment, worst first.
+    pub fn mode(&self, now: Instant, jeopardy: bool) -> SidecarMode {
+        if self.is_lost(now) {
+            SidecarMode::ReadOnly
+        } else if jeopardy {
+            SidecarMode::Jeopardy
+        } else {
+            SidecarMode::Normal
+        }
+    }
+
+    /// Notes the mode; true if it changed.
+    pub fn note(&mut self, now: Instant, mode: SidecarMode) -> bool {
+        if self.mode == mode {
+            return false;
+        }
+        self.mode = mode;
+        self.mode_since = now;
+        true
+    }
+
+    /// How long the noted mode has lasted.
+    pub fn lasted(&self, now: Instant) -> Duration {
+        now.since(self.mode_since)
+    }
+}

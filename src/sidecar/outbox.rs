@@ -1,0 +1,266 @@
+//! PURE: operations on their way to the core: numbered when they leave, resent until answered.
+//! In: releases and claims to ask for. Out: operations in the order of their seq, releases first.
+//! Never: a gap or a second meaning of a seq; a shed release; an unbounded queue of claims.
+
+use std::collections::VecDeque;
+
+use super::hold::{CallerId, Key};
+use crate::table::command::{Operate, Operation};
+use crate::table::id::{Generation, Seq, SessionId};
+use crate::world::clock::Instant;
+
+/// Most claims that wait to be sent or answered; one more is refused as overload.
+pub const ASKS_MAX: usize = 100_000;
+/// Most operations in one frame, so that the first of them does not wait for the last.
+const FRAME_OPERATIONS_MAX: usize = 2_048;
+/// Most bytes of one frame, estimated; far below the receiver's limit of 4 MiB.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// Why an operation was sent, so that its reply finds its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Asks for this claim.
+    Ask(Key),
+    /// Ends what this seq asked for.
+    End(Seq),
+    /// Publishes a value for a claim; the caller, if one still waits.
+    Publish(Key, CallerId),
+    /// Publishes a value that nobody waits for.
+    PublishLate,
+    /// Ends the session.
+    Close(CallerId),
+}
+
+/// An operation that was numbered and is not answered, or answered before an earlier one.
+#[derive(Debug)]
+struct Flight {
+    seq: Seq,
+    operation: Operation,
+    purpose: Purpose,
+    answered: bool,
+}
+
+/// What waits to be sent and what waits to be answered.
+#[derive(Debug)]
+pub struct Outbox {
+    /// Releases, cancels, values, close: before new claims, never refused (each belongs to a live claim).
+    urgent: VecDeque<(Operation, Purpose)>,
+    /// Claims to ask for; some may have been given up meanwhile.
+    asks: VecDeque<Key>,
+    /// Ascending by seq without gaps.
+    flights: VecDeque<Flight>,
+    /// How many of `flights` were sent on the present stream.
+    sent: usize,
+    /// Of `flights`, how many ask for a claim.
+    asks_flying: usize,
+    /// The seq of the next operation that is numbered.
+    next: Seq,
+    /// The core refused for the moment: resend from here on.
+    resend_at: Option<Instant>,
+}
+
+impl Outbox {
+    /// Empty, for a session of which `applied` operations are applied.
+    pub fn new(applied: Seq) -> Self {
+        Self {
+            urgent: VecDeque::new(),
+            asks: VecDeque::new(),
+            flights: VecDeque::new(),
+            sent: 0,
+            asks_flying: 0,
+            next: Seq(applied.0 + 1),
+            resend_at: None,
+        }
+    }
+
+    /// Queues a release, a cancel, a value or the close.
+    pub fn push_urgent(&mut self, operation: Operation, purpose: Purpose) {
+        self.urgent.push_back((operation, purpose));
+    }
+
+    /// Queues a claim to be asked for; false when too many wait already.
+    #[must_use]
+    pub fn push_ask(&mut self, key: Key) -> bool {
+        if self.asks.len() + self.asks_flying >= ASKS_MAX {
+            return false;
+        }
+        self.asks.push_back(key);
+        true
+    }
+
+    /// Whether there is something that `fill` would send.
+    pub fn has_unsent(&self) -> bool {
+        self.sent < self.flights.len() || !self.urgent.is_empty() || !self.asks.is_empty()
+    }
+
+    /// Whether an answer is awaited or due to be asked for.
+    pub fn is_idle(&self) -> bool {
+        self.flights.is_empty() && self.urgent.is_empty() && self.asks.is_empty()
+    }
+
+    /// How many operations are sent and not answered.
+    pub fn in_flight(&self) -> usize {
+        self.flights
+            .iter()
+            .filter(|flight| !flight.answered)
+            .count()
+    }
+
+    /// Claims that are not sent, or sent and not answered.
+    pub fn open_asks(&self) -> Vec<Key> {
+        let flying = self
+            .flights
+            .iter()
+            .filter_map(|flight| match flight.purpose {
+                Purpose::Ask(key) if !flight.answered => Some(key),
+                Purpose::Ask(_)
+                | Purpose::End(_)
+                | Purpose::Publish(..)
+                | Purpose::PublishLate
+                | Purpose::Close(_) => None,
+            });
+        flying.chain(self.asks.iter().copied()).collect()
+    }
+
+    /// Forgets the claims not yet sent (all were refused).
+    pub fn drop_unsent_asks(&mut self) {
+        self.asks.clear();
+    }
+
+    /// The next frame's operations for the present stream. `acquire` makes the request of a claim and is
+    /// told its seq; `None` if it was given up meanwhile.
+    pub fn fill(
+        &mut self,
+        session: SessionId,
+        generation: Generation,
+        mut acquire: impl FnMut(Key, Seq) -> Option<Operation>,
+    ) -> Vec<Operate> {
+        let acked = Seq(self
+            .flights
+            .front()
+            .map_or(self.next, |flight| flight.seq)
+            .0
+            - 1);
+        let mut operations = Vec::new();
+        let mut bytes = 0;
+        while operations.len() < FRAME_OPERATIONS_MAX && bytes < FRAME_BYTES_MAX {
+            if self.sent == self.flights.len() && !self.number_next(&mut acquire) {
+                break;
+            }
+            let flight = &self.flights[self.sent];
+            self.sent += 1;
+            if flight.answered {
+                continue;
+            }
+            bytes += estimate(&flight.operation);
+            operations.push(Operate {
+                session,
+                generation,
+                seq: flight.seq,
+                acked,
+                operation: flight.operation.clone(),
+            });
+        }
+        operations
+    }
+
+    /// A reply came: why its operation was sent, unless it had been answered before.
+    pub fn answered(&mut self, seq: Seq) -> Option<Purpose> {
+        let first = self.flights.front()?.seq.0;
+        let place = usize::try_from(seq.0.checked_sub(first)?).ok()?;
+        let flight = self.flights.get_mut(place)?;
+        if flight.answered {
+            return None;
+        }
+        flight.answered = true;
+        let purpose = flight.purpose;
+        if matches!(purpose, Purpose::Ask(_)) {
+            self.asks_flying -= 1;
+        }
+        while self.flights.front().is_some_and(|flight| flight.answered) {
+            self.flights.pop_front();
+            self.sent = self.sent.saturating_sub(1);
+        }
+        Some(purpose)
+    }
+
+    /// The first seq without an answer, or the next to be given.
+    pub fn first_open(&self) -> Seq {
+        self.flights.front().map_or(self.next, |flight| flight.seq)
+    }
+
+    /// A new stream, or the core refused for the moment: all that is unanswered goes again, as it was.
+    pub fn rewind(&mut self) {
+        self.sent = 0;
+        self.resend_at = None;
+    }
+
+    /// Rewinds a little later, since the core could not take it now.
+    pub fn rewind_at(&mut self, at: Instant) {
+        self.resend_at = Some(self.resend_at.map_or(at, |already| already.min(at)));
+    }
+
+    /// When to rewind.
+    pub fn resend_at(&self) -> Option<Instant> {
+        self.resend_at
+    }
+
+    /// The session is gone: whatever was sent or numbered is void. Claims not yet sent go to the next one.
+    /// Answers the purposes of what will never be answered.
+    pub fn reset(&mut self) -> Vec<Purpose> {
+        let flying = self.flights.drain(..).filter(|flight| !flight.answered);
+        let mut void: Vec<Purpose> = flying.map(|flight| flight.purpose).collect();
+        void.extend(self.urgent.drain(..).map(|(_, purpose)| purpose));
+        let asks = std::mem::take(&mut self.asks);
+        *self = Self::new(Seq(0));
+        self.asks = asks;
+        void
+    }
+
+    /// Starts the numbers of a session just opened.
+    pub fn start_after(&mut self, applied: Seq) {
+        self.next = Seq(applied.0 + 1);
+    }
+
+    fn number_next(&mut self, acquire: &mut impl FnMut(Key, Seq) -> Option<Operation>) -> bool {
+        let seq = self.next;
+        let (operation, purpose) = match self.urgent.pop_front() {
+            Some(urgent) => urgent,
+            None => loop {
+                let Some(key) = self.asks.pop_front() else {
+                    return false;
+                };
+                if let Some(operation) = acquire(key, seq) {
+                    self.asks_flying += 1;
+                    break (operation, Purpose::Ask(key));
+                }
+            },
+        };
+        self.flights.push_back(Flight {
+            seq,
+            operation,
+            purpose,
+            answered: false,
+        });
+        self.next = Seq(seq.0 + 1);
+        true
+    }
+}
+
+/// Roughly how many bytes an operation takes on the wire.
+fn estimate(operation: &Operation) -> usize {
+    match operation {
+        Operation::Acquire(acquire) => {
+            let names: usize = acquire
+                .locks
+                .iter()
+                .map(|want| want.name.as_str().len() + 16)
+                .sum();
+            let metadata = &acquire.metadata;
+            let pairs: usize = metadata.iter().map(|(k, v)| k.len() + v.len() + 8).sum();
+            names + pairs + acquire.value.as_ref().map_or(0, |value| value.len()) + 256
+        }
+        Operation::SetValue { value, .. } => value.len() + 32,
+        Operation::Release(_) | Operation::Close => 32,
+    }
+}

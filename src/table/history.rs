@@ -1,0 +1,57 @@
+//! One record for each transition, for people and auditors, the newest ten thousand.
+//! In: what happened to which claim. Out: the revision at which it became true. Never: unbounded.
+
+use super::apply::Step;
+use super::claim::CLAIM_IS_LIVE;
+use super::id::{ClaimRef, Revision};
+use super::state::{HistoryEvent, HistoryRecord, Key, Table};
+
+/// How many records are kept. The leader drops old ones by age besides (`TrimHistory`).
+pub const HISTORY_MAX: usize = 10_000;
+
+impl Table {
+    /// The next revision: every transition has its own.
+    pub(super) fn bump(&mut self) -> Revision {
+        self.counters.revision = Revision(self.counters.revision.0 + 1);
+        self.counters.revision
+    }
+
+    /// Appends a record about a live claim. Its revision is when the event became true.
+    pub(super) fn record(
+        &mut self,
+        step: &mut Step,
+        name: ClaimRef,
+        event: HistoryEvent,
+    ) -> Revision {
+        let revision = self.bump();
+        let claim = self.claims.get(&name).expect(CLAIM_IS_LIVE);
+        let record = HistoryRecord {
+            index: step.index,
+            event,
+            locks: claim.locks.clone(),
+            claim: name,
+            claim_id: claim.claim_id.clone(),
+            owner: claim.owner.clone(),
+            identity: self.identity_of(name.session),
+            trace_id: claim.trace_id.clone(),
+        };
+        self.history.insert(revision, record);
+        self.dirty.insert(Key::History(revision));
+        if self.history.len() > HISTORY_MAX
+            && let Some((oldest, _)) = self.history.pop_first()
+        {
+            self.dirty.insert(Key::History(oldest));
+        }
+        revision
+    }
+
+    /// Drops all records up to and including `up_to`.
+    pub(super) fn trim_history(&mut self, up_to: Revision) {
+        while let Some(oldest) = self.history.first_entry()
+            && *oldest.key() <= up_to
+        {
+            self.dirty.insert(Key::History(*oldest.key()));
+            oldest.remove();
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The lease between one sidecar and this shard: opened once, renewed by number, ended by compare.
+//! In: opens, renewals, expiries, operations with their seq. Out: replies, timers to start.
+//! Never: an operation twice or out of order; a claim that outlives its session.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::apply::Step;
+use super::command::{
+    Effect, EndCause, OpenSession, Operate, OperateReply, Operation, OperationReply, Renewal,
+    RenewalReply, Reply,
+};
+use super::id::{ClaimRef, Generation, RenewalNumber, Seq, SessionId};
+use super::state::{Key, Session, Table};
+
+/// How many replies are kept for resends, at most. A sidecar must have fewer operations under way
+/// without an acknowledged reply; beyond, the oldest reply is forgotten.
+pub const REPLIES_MAX: u64 = 16_384;
+
+impl Table {
+    /// Opens a session, or finds the one opened with the same key. A found one is not renewed: its
+    /// lease runs from the first open, so a sidecar counts from its first send or renews.
+    pub(super) fn open_session(&mut self, step: &mut Step, open: &OpenSession) -> Reply {
+        if let Some(id) = self.keys.get(&open.key) {
+            let session = &self.sessions[id];
+            return Reply::SessionOpened {
+                session: *id,
+                generation: session.generation,
+                ttl_ms: session.ttl_ms,
+            };
+        }
+        let id = SessionId(self.bump().0); // a revision is never reused
+        let generation = Generation(1);
+        let session = Session {
+            key: open.key,
+            identity: open.identity.clone(),
+            ttl_ms: open.ttl_ms,
+            generation,
+            renewal: RenewalNumber(0),
+            seq: Seq(0),
+            acked: Seq(0),
+        };
+        self.sessions.insert(id, session);
+        self.keys.insert(open.key, id);
+        self.dirty.insert(Key::Session(id));
+        step.effects.push(Effect::SessionTimer {
+            session: id,
+            number: RenewalNumber(0),
+            ttl_ms: open.ttl_ms,
+        });
+        Reply::SessionOpened {
+            session: id,
+            generation,
+            ttl_ms: open.ttl_ms,
+        }
+    }
+
+    /// Applies one renewal: only a greater number, and only of the generation in force.
+    pub(super) fn renew(&mut self, step: &mut Step, renewal: &Renewal) -> RenewalReply {
+        let Some(session) = self.sessions.get_mut(&renewal.session) else {
+            return RenewalReply::UnknownSession;
+        };
+        if renewal.generation != session.generation || renewal.number <= session.renewal {
+            return RenewalReply::Superseded;
+        }
+        session.renewal = renewal.number;
+        let ttl_ms = session.ttl_ms;
+        self.dirty.insert(Key::Session(renewal.session));
+        step.effects.push(Effect::SessionTimer {
+            session: renewal.session,
+            number: renewal.number,
+            ttl_ms,
+        });
+        RenewalReply::Renewed {
+            number: renewal.number,
+            ttl_ms,
+        }
+    }
+
+    /// Ends a session if `number` is still its last renewal. True if it did.
+    pub(super) fn expire(&mut self, step: &mut Step, id: SessionId, number: RenewalNumber) -> bool {
+        let last = self.sessions.get(&id).map(|session| session.renewal);
+        let due = last == Some(number);
+        if due {
+            self.end_session(step, id, EndCause::SessionExpired);
+        }
+        due
+    }
+
+    /// Applies an operation once and in order, or tells what became of it before.
+    pub(super) fn operate(&mut self, step: &mut Step, operate: &Operate) -> OperateReply {
+        let Some(session) = self.sessions.get_mut(&operate.session) else {
+            return OperateReply::UnknownSession;
+        };
+        if operate.generation != session.generation {
+            return OperateReply::Superseded;
+        }
+        let expected = Seq(session.seq.0 + 1);
+        if operate.seq > expected {
+            return OperateReply::Gap { expected };
+        }
+        if operate.seq < expected {
+            self.forget(operate.session, operate.acked);
+            return match self.replies.get(&(operate.session, operate.seq)) {
+                Some(kept) => OperateReply::Applied(kept.clone()),
+                None => OperateReply::Forgotten,
+            };
+        }
+        session.seq = expected;
+        let overflow = Seq(expected.0.saturating_sub(REPLIES_MAX));
+        self.dirty.insert(Key::Session(operate.session));
+        self.forget(
+            operate.session,
+            operate.acked.min(Seq(expected.0 - 1)).max(overflow),
+        );
+        let reply = self.perform(step, operate);
+        if self.sessions.contains_key(&operate.session) {
+            let key = (operate.session, operate.seq);
+            self.replies.insert(key, reply.clone());
+            self.dirty.insert(Key::Reply(key.0, key.1));
+        }
+        OperateReply::Applied(reply)
+    }
+
+    fn perform(&mut self, step: &mut Step, operate: &Operate) -> OperationReply {
+        let named = |seq| ClaimRef {
+            session: operate.session,
+            seq,
+        };
+        match &operate.operation {
+            Operation::Acquire(ask) => self.acquire(step, named(operate.seq), ask),
+            Operation::Release(release) => self.release(step, named(release.claim), release),
+            Operation::SetValue { claim, value } => self.set_value(step, named(*claim), value),
+            Operation::Close => {
+                self.end_session(step, operate.session, EndCause::SessionClosed);
+                OperationReply::Closed
+            }
+        }
+    }
+
+    /// Drops the replies that the sidecar has, never one of an operation that is yet to come.
+    fn forget(&mut self, id: SessionId, acked: Seq) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let acked = acked.min(session.seq);
+        if acked <= session.acked {
+            return;
+        }
+        let from = session.acked;
+        session.acked = acked;
+        self.dirty.insert(Key::Session(id));
+        for seq in from.0 + 1..=acked.0 {
+            if self.replies.remove(&(id, Seq(seq))).is_some() {
+                self.dirty.insert(Key::Reply(id, Seq(seq)));
+            }
+        }
+    }
+
+    /// Ends a session with all its claims. They leave every queue before anything is granted.
+    fn end_session(&mut self, step: &mut Step, id: SessionId, cause: EndCause) {
+        let claims: Vec<ClaimRef> = self.claims_of(id).map(|(name, _)| name).collect();
+        for claim in claims {
+            self.leave(step, claim, cause);
+        }
+        let replies = (
+            Bound::Included((id, Seq(0))),
+            Bound::Included((id, Seq(u64::MAX))),
+        );
+        let replies: Vec<_> = self.replies.range(replies).map(|(key, _)| *key).collect();
+        for key in replies {
+            self.replies.remove(&key);
+            self.dirty.insert(Key::Reply(key.0, key.1));
+        }
+        if let Some(session) = self.sessions.remove(&id) {
+            self.keys.remove(&session.key);
+        }
+        self.dirty.insert(Key::Session(id));
+        step.effects
+            .push(Effect::SessionEnded { session: id, cause });
+    }
+
+    /// Who a session is, for people.
+    pub(super) fn identity_of(&self, session: SessionId) -> Arc<str> {
+        self.sessions
+            .get(&session)
+            .map_or_else(|| Arc::from(""), |session| session.identity.clone())
+    }
+}

@@ -1,0 +1,3 @@
+//! What the running parts tell people: logs now, traces and metrics beside them later.
+
+pub mod logs;

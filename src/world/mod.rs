@@ -1,0 +1,4 @@
+//! What a simulator must hold: the clock, the disk and randomness, behind small traits.
+
+pub mod clock;
+pub mod engine;

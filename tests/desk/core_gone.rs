@@ -1,0 +1,284 @@
+//! Design 6, modes: what happens while no quorum is seen.
+
+use sidelock::sidecar::desk::{Answer, Now};
+use sidelock::sidecar::frame::{QueryNews, ReadAsk, ReadRefusal, ReadReply};
+use sidelock::sidecar::handle::{
+    ClaimError, ClaimState, Consistency, LockView, ReleaseAnswer, SidecarMode, Unavailable,
+};
+use sidelock::table::command::EndCause;
+use sidelock::table::id::{LockName, Revision};
+
+use crate::bench::{BOUND, Bench, ask, ms, waiting};
+
+fn mode(bench: &mut Bench) -> SidecarMode {
+    bench.step(|desk, now| desk.mode_view(now)).mode
+}
+
+#[test]
+fn silence_of_an_idle_core_is_no_loss() {
+    let mut bench = Bench::open();
+    bench.pass_renewed(60_000);
+    assert_eq!(mode(&mut bench), SidecarMode::Normal);
+}
+
+#[test]
+fn new_claims_are_held_for_the_bound_and_then_refused_at_once() {
+    let mut bench = Bench::open();
+    bench.disconnect();
+    let held = bench.claim_later("c", ask("a"));
+    bench.pass(BOUND - 10);
+    assert!(bench.answered(held).is_none());
+    let later = bench.claim_later("d", ask("a"));
+    bench.pass(20);
+    for caller in [held, later] {
+        assert!(matches!(
+            bench.claimed(caller),
+            Err(ClaimError::Unavailable(Unavailable::CoreUnreachable { .. }))
+        ));
+    }
+    assert_eq!(mode(&mut bench), SidecarMode::ReadOnly);
+    assert!(matches!(
+        bench.claim_now("e", ask("a")),
+        Err(ClaimError::Unavailable(Unavailable::CoreUnreachable { .. }))
+    ));
+}
+
+#[test]
+fn a_core_that_answers_without_a_leader_is_no_quorum() {
+    let mut bench = Bench::open();
+    bench.leader(false);
+    bench.pass(BOUND);
+    match bench.claim_now("c", ask("a")) {
+        Err(ClaimError::Unavailable(Unavailable::NoQuorum { retry_after })) => {
+            assert!(!retry_after.is_zero());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_leader_that_acknowledges_nothing_is_no_quorum() {
+    let mut bench = Bench::open();
+    let caller = bench.claim_later("c", ask("a"));
+    bench.send();
+    bench.pass(BOUND);
+    assert!(matches!(
+        bench.claimed(caller),
+        Err(ClaimError::Unavailable(Unavailable::NoQuorum { .. }))
+    ));
+    // It was sent: should the core grant it after all, it is given back.
+    let seq = bench.asked().0;
+    assert_eq!(bench.releases(), [(seq, EndCause::GrantTooLate)]);
+}
+
+#[test]
+fn a_refused_claim_may_be_put_again_when_the_core_is_back() {
+    let mut bench = Bench::open();
+    bench.disconnect();
+    bench.claim_later("c", ask("a"));
+    bench.pass(BOUND);
+    bench.connect();
+    bench.attach(&[]);
+    assert_eq!(mode(&mut bench), SidecarMode::Normal);
+    bench.acknowledge();
+    bench.hold("c", ask("a"), 42);
+}
+
+#[test]
+fn held_claims_are_served_until_the_safe_deadline() {
+    let mut bench = Bench::open();
+    bench.hold("c", ask("a"), 42);
+    bench.disconnect();
+    bench.pass(BOUND + 1);
+    assert_eq!(mode(&mut bench), SidecarMode::ReadOnly);
+    let view = bench.renew("c").expect("certain");
+    assert_eq!(view.state, ClaimState::Granted);
+    assert_eq!(view.mode, SidecarMode::ReadOnly);
+}
+
+#[test]
+fn releases_are_accepted_and_delivered_later() {
+    let mut bench = Bench::open();
+    bench.hold("c", ask("a"), 42);
+    bench.hold("d", ask("b"), 43);
+    bench.disconnect();
+    let Now::Later(caller) = bench.release("c") else {
+        panic!("the bound has not passed");
+    };
+    bench.pass(BOUND + 1);
+    assert!(matches!(
+        bench.answered(caller),
+        Some(Answer::Release(Ok(ReleaseAnswer::Accepted)))
+    ));
+    assert_eq!(bench.release("d"), Now::Done(Ok(ReleaseAnswer::Accepted)));
+    bench.connect();
+    bench.attach_after(&[(1, &[42]), (2, &[43])], sidelock::table::id::Seq(2));
+    assert_eq!(bench.releases().len(), 2);
+}
+
+#[test]
+fn waiting_claims_keep_their_place() {
+    let mut bench = Bench::open();
+    let caller = bench.claim_later("c", waiting("a", 60_000));
+    bench.enqueue();
+    bench.disconnect();
+    bench.pass(BOUND + 1);
+    assert!(bench.answered(caller).is_none());
+    bench.connect();
+    bench.attach(&[(1, &[])]);
+    bench.acknowledge();
+    bench.hand_over(sidelock::table::id::Seq(1), 42);
+    assert!(bench.claimed(caller).is_ok());
+}
+
+fn question() -> ReadAsk {
+    ReadAsk::Lock {
+        name: LockName::parse("a").expect("valid"),
+        after: None,
+        wait: ms(0),
+    }
+}
+
+fn answer(id: u64, linearizable: bool) -> QueryNews {
+    QueryNews {
+        id,
+        linearizable,
+        age: ms(5),
+        reply: Ok(ReadReply::Lock(LockView {
+            name: LockName::parse("a").expect("valid"),
+            holders: Vec::new(),
+            queue: Vec::new(),
+            waiters: 0,
+            lock_delay_ms: None,
+            revision: Revision(1),
+        })),
+    }
+}
+
+fn ask_read(bench: &mut Bench, consistency: Consistency) -> Now<Result<(), Unavailable>> {
+    match bench.step(|desk, now| desk.read(now, question(), consistency)) {
+        Now::Done(done) => Now::Done(done.map(|_| ())),
+        Now::Later(caller) => Now::Later(caller),
+    }
+}
+
+#[test]
+fn a_linearizable_read_is_refused_rather_than_stale() {
+    let mut bench = Bench::open();
+    let Now::Later(caller) = ask_read(&mut bench, Consistency::Linearizable) else {
+        panic!("the leader can answer");
+    };
+    let frames = bench.send();
+    assert!(frames[0].queries[0].linearizable);
+    // An answer from applied state does not do.
+    let id = frames[0].queries[0].id;
+    bench.hear(sidelock::sidecar::frame::FrameIn {
+        queries: vec![answer(id, false)],
+        ..Default::default()
+    });
+    assert!(bench.answered(caller).is_none());
+    bench.leader(false);
+    bench.pass(BOUND + 1);
+    assert!(matches!(
+        bench.answered(caller),
+        Some(Answer::Read(Err(Unavailable::NoQuorum { .. })))
+    ));
+    assert!(matches!(
+        ask_read(&mut bench, Consistency::Linearizable),
+        Now::Done(Err(Unavailable::NoQuorum { .. }))
+    ));
+}
+
+#[test]
+fn an_available_read_falls_back_to_any_node_that_answers() {
+    let mut bench = Bench::open();
+    let Now::Later(caller) = ask_read(&mut bench, Consistency::Available) else {
+        panic!("the leader can answer");
+    };
+    let first = bench.send().remove(0).queries.remove(0);
+    assert!(first.linearizable);
+    let refusal = QueryNews {
+        reply: Err(ReadRefusal::NoQuorum),
+        ..answer(first.id, true)
+    };
+    bench.hear(sidelock::sidecar::frame::FrameIn {
+        queries: vec![refusal],
+        ..Default::default()
+    });
+    let second = bench.send().remove(0).queries.remove(0);
+    assert!(!second.linearizable);
+    bench.hear(sidelock::sidecar::frame::FrameIn {
+        queries: vec![answer(second.id, false)],
+        ..Default::default()
+    });
+    match bench.answered(caller) {
+        Some(Answer::Read(Ok(read))) => assert!(!read.linearizable && read.age == ms(5)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_read_follows_its_stream_to_another_node() {
+    let mut bench = Bench::open();
+    let Now::Later(caller) = ask_read(&mut bench, Consistency::Available) else {
+        panic!("the leader can answer");
+    };
+    let first = bench.send().remove(0).queries.remove(0);
+    bench.disconnect();
+    bench.connect();
+    let again = bench.send().remove(0).queries.remove(0);
+    assert_eq!(first.id, again.id);
+    bench.hear(sidelock::sidecar::frame::FrameIn {
+        queries: vec![answer(again.id, true)],
+        ..Default::default()
+    });
+    assert!(bench.answered(caller).is_some());
+}
+
+#[test]
+fn a_drained_sidecar_takes_no_claims_and_tells_waiters() {
+    let mut bench = Bench::open();
+    let caller = bench.claim_later("c", waiting("a", 60_000));
+    bench.enqueue();
+    bench.step(|desk, now| desk.drain(now));
+    assert!(matches!(
+        bench.claimed(caller),
+        Err(ClaimError::Unavailable(Unavailable::Draining))
+    ));
+    assert!(matches!(
+        bench.claim_now("d", ask("a")),
+        Err(ClaimError::Unavailable(Unavailable::Draining))
+    ));
+    assert!(bench.step(|desk, now| desk.close(now)).is_some());
+}
+
+#[test]
+fn a_prefix_is_put_before_names_and_taken_off_again() {
+    use std::sync::Arc;
+    let mut bench = Bench::with(sidelock::sidecar::desk::Rules {
+        nodes: 1,
+        session_ttl: ms(10_000),
+        identity: Arc::from("bench"),
+        caution: sidelock::sidecar::lease::Caution {
+            rho_ppm: 10_000,
+            margin: ms(100),
+        },
+        no_quorum_after: ms(BOUND),
+        prefix: Arc::from("team/"),
+        seed: [1; 32],
+    });
+    bench.connect();
+    bench.attach(&[]);
+    bench.acknowledge();
+    let caller = bench.claim_later("c", ask("a"));
+    assert_eq!(bench.asked().1.locks[0].name.as_str(), "team/a");
+    let mut refusal = crate::bench::held_by_other();
+    if let sidelock::table::command::Refusal::Held { lock, .. } = &mut refusal {
+        *lock = LockName::parse("team/a").expect("valid");
+    }
+    bench.refuse(refusal);
+    match bench.claimed(caller) {
+        Err(ClaimError::Held(contention)) => assert_eq!(contention.lock.as_str(), "a"),
+        other => panic!("{other:?}"),
+    }
+}

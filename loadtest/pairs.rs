@@ -6,9 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use clap::{Parser, ValueEnum};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use sidelock::world::clock::{BootClock, Clock, Instant};
+use tokio::net::TcpStream;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Peer {
@@ -36,10 +42,55 @@ struct Args {
     hold: Option<usize>,
 }
 
+/// One connection that is kept open, as lean as a client can be: what it costs is taken off both peers.
+struct Http {
+    sender: http1::SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+impl Http {
+    async fn to(base: &str) -> anyhow::Result<Self> {
+        let host = base.strip_prefix("http://").context("not an http URL")?;
+        let stream = TcpStream::connect(host).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self {
+            sender,
+            host: host.to_owned(),
+        })
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> anyhow::Result<(u16, Bytes)> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.host)
+            .header("content-type", "application/json")
+            .body(Full::new(body))?;
+        let answer = self.sender.send_request(request).await?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.into_body().collect().await?.to_bytes()))
+    }
+
+    async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let body = serde_json::to_vec(body)?.into();
+        let (status, answer) = self.send(Method::POST, path, body).await?;
+        if !(200..300).contains(&status) {
+            bail!("{path}: {status} {}", String::from_utf8_lossy(&answer));
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
+}
+
 struct Worker {
     peer: Peer,
-    http: reqwest::Client,
-    base: String,
+    http: Http,
     name: String,
     lease: String,
 }
@@ -48,39 +99,24 @@ impl Worker {
     async fn new(args: &Args, number: usize) -> anyhow::Result<Self> {
         let mut worker = Self {
             peer: args.peer,
-            http: reqwest::Client::builder().tcp_nodelay(true).build()?,
-            base: args.url[number % args.url.len()].clone(),
+            http: Http::to(&args.url[number % args.url.len()]).await?,
             name: format!("bench/{number}"),
             lease: String::new(),
         };
         if let Peer::Etcd = args.peer {
-            let granted = worker
-                .post("/v3/lease/grant", &json!({"TTL": "600"}))
-                .await?;
+            let ttl = json!({"TTL": "600"});
+            let granted = worker.http.post("/v3/lease/grant", &ttl).await?;
             worker.lease = granted["ID"].as_str().context("no lease id")?.to_owned();
         }
         Ok(worker)
     }
 
-    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let answer = self
-            .http
-            .post(format!("{}{path}", self.base))
-            .json(body)
-            .send()
-            .await?;
-        if !answer.status().is_success() {
-            bail!("{path}: {} {}", answer.status(), answer.text().await?);
-        }
-        Ok(answer.json().await?)
-    }
-
     /// Returns what `release` needs.
-    async fn acquire(&self) -> anyhow::Result<String> {
+    async fn acquire(&mut self) -> anyhow::Result<String> {
         match self.peer {
             Peer::Sidelock => {
                 let body = json!({"lock": self.name, "wait_ms": 10_000, "ttl_ms": 3_600_000});
-                let claim = self.post("/v1/claims", &body).await?;
+                let claim = self.http.post("/v1/claims", &body).await?;
                 Ok(claim["claim_id"]
                     .as_str()
                     .context("no claim id")?
@@ -88,23 +124,25 @@ impl Worker {
             }
             Peer::Etcd => {
                 let body = json!({"name": base64(&self.name), "lease": self.lease});
-                let lock = self.post("/v3/lock/lock", &body).await?;
+                let lock = self.http.post("/v3/lock/lock", &body).await?;
                 Ok(lock["key"].as_str().context("no key")?.to_owned())
             }
         }
     }
 
-    async fn release(&self, held: &str) -> anyhow::Result<()> {
+    async fn release(&mut self, held: &str) -> anyhow::Result<()> {
         match self.peer {
             Peer::Sidelock => {
-                let url = format!("{}/v1/claims/{held}", self.base);
-                let answer = self.http.delete(url).send().await?;
-                if answer.status().as_u16() != 204 {
-                    bail!("release: {}", answer.status());
+                let path = format!("/v1/claims/{held}");
+                let (status, _) = self.http.send(Method::DELETE, &path, Bytes::new()).await?;
+                if status != 204 {
+                    bail!("release: {status}");
                 }
             }
             Peer::Etcd => {
-                self.post("/v3/lock/unlock", &json!({"key": held})).await?;
+                self.http
+                    .post("/v3/lock/unlock", &json!({"key": held}))
+                    .await?;
             }
         }
         Ok(())
@@ -145,7 +183,7 @@ fn percentile(sorted: &[Duration], share: f64) -> f64 {
     sorted[index].as_secs_f64() * 1000.0
 }
 
-async fn pairs(worker: Worker, from: Instant, until: Instant) -> anyhow::Result<Vec<Duration>> {
+async fn pairs(mut worker: Worker, from: Instant, until: Instant) -> anyhow::Result<Vec<Duration>> {
     let mut acquires = Vec::new();
     loop {
         let before = BootClock.now();
@@ -167,17 +205,10 @@ async fn hold(args: &Args, count: usize) -> anyhow::Result<()> {
     for number in 0..workers {
         let base = args.url[number % args.url.len()].clone();
         tasks.push(tokio::spawn(async move {
-            let http = reqwest::Client::new();
+            let mut http = Http::to(&base).await?;
             for lock in (number..count).step_by(workers) {
                 let body = json!({"lock": format!("held/{lock}"), "ttl_ms": 3_600_000});
-                let answer = http
-                    .post(format!("{base}/v1/claims"))
-                    .json(&body)
-                    .send()
-                    .await?;
-                if answer.status().as_u16() != 201 {
-                    bail!("{}", answer.text().await?);
-                }
+                http.post("/v1/claims", &body).await?;
             }
             Ok(())
         }));

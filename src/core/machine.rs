@@ -99,6 +99,24 @@ impl Written {
         }
     }
 
+    /// Follows what is written now.
+    fn follow(&mut self, changed: &[(Key, Option<Object>)]) {
+        for (key, object) in changed {
+            match (key, object) {
+                (Key::Counters, Some(Object::Counters(counters))) => {
+                    self.revision = counters.revision;
+                }
+                (Key::Session(id), Some(Object::Session(session))) => {
+                    self.sessions.insert(*id, session.seq);
+                }
+                (Key::Session(id), None) => {
+                    self.sessions.remove(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Whether an object that is gone may be on disk. One that came after the last write is not.
     fn may_hold(&self, key: &Key) -> bool {
         let came_before =
@@ -176,30 +194,29 @@ impl Machine {
 
     /// Writes what has changed since the last call, in one batch with how far it goes.
     fn write(&mut self) -> io::Result<()> {
-        let (changed, written) = {
+        let mut batch = WriteBatch::default();
+        let changed: Vec<(Key, Option<Object>)> = {
             let mut shared = self.view.lock();
             let keys = shared.table.take_dirty();
             let objects = keys.into_iter().map(|key| {
                 let object = shared.table.object(&key);
                 (key, object)
             });
-            let changed: Vec<(Key, Option<Object>)> = objects.collect();
-            (changed, Written::of(&shared.table))
+            objects.collect()
         };
-        let mut batch = WriteBatch::default();
-        for (key, object) in changed {
-            let stored_key = keys::object(self.shard, &key);
+        for (key, object) in &changed {
+            let stored_key = keys::object(self.shard, key);
             match object {
                 Some(object) => {
-                    let bytes = stored::object_to_bytes(&key, &object);
+                    let bytes = stored::object_to_bytes(key, object);
                     let value = keys::seal(&stored_key, &bytes);
                     batch.put(Space::State, stored_key, value);
                 }
-                None if self.written.may_hold(&key) => batch.delete(Space::State, stored_key),
+                None if self.written.may_hold(key) => batch.delete(Space::State, stored_key),
                 None => {}
             }
         }
-        self.written = written;
+        self.written.follow(&changed);
         self.put_applied(&mut batch);
         // Unsynced: in the one write-ahead log it follows on its entries, so what survives a crash
         // is a state that these entries lead to, and the rest is replayed.

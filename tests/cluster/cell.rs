@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,6 +12,11 @@ use sidelock::world::clock::{BootClock, Clock};
 
 /// Longest that anything waited for may take; a loaded machine needs some of it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Below Linux's default range for outgoing connections, which begins at 32768: a connection that took the
+/// port of a node between two of its runs would keep it from starting.
+const PORTS: u16 = 12_000;
+/// How many of them there are.
+const WIDTH: u16 = 20_000;
 
 /// Nodes of one cell, whether running or not.
 pub struct Cell {
@@ -263,8 +269,17 @@ impl Drop for Cell {
     }
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on, now or between two runs of the node that gets it: from below the range
+/// out of which the kernel numbers outgoing connections, each handed out once.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % WIDTH;
+        // Another process that tests at the same time starts elsewhere, most likely.
+        let start = u16::try_from(std::process::id() % u32::from(WIDTH)).unwrap_or(0);
+        let port = PORTS + (start + step) % WIDTH;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -210,7 +210,7 @@ async fn hold(args: &Args, count: usize) -> anyhow::Result<()> {
                 let body = json!({"lock": format!("held/{lock}"), "ttl_ms": 3_600_000});
                 http.post("/v1/claims", &body).await?;
             }
-            Ok(())
+            anyhow::Ok(())
         }));
     }
     for task in tasks {

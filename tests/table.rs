@@ -217,6 +217,7 @@ impl Script {
                 session: self.session(words[0]),
                 generation: Generation(small("generation").unwrap_or(1)),
                 number: RenewalNumber(number("number")?),
+                heard: RenewalNumber(0),
             }]),
             "expire" => Command::Expire {
                 session: self.session(words[0]),

@@ -82,7 +82,12 @@ impl Expiry {
                     delay_ms,
                 } => self.start_delay(now, lock, *delay, *delay_ms),
                 Effect::LockChanged { lock, .. } => self.check_delay(table, lock),
-                Effect::Granted(_) | Effect::ClaimEnded { .. } | Effect::BreakAsked { .. } => {}
+                Effect::Granted(_)
+                | Effect::Delegated(_)
+                | Effect::Recalled { .. }
+                | Effect::Refused { .. }
+                | Effect::ClaimEnded { .. }
+                | Effect::BreakAsked { .. } => {}
             }
         }
     }

@@ -92,6 +92,7 @@ pub fn object(shard: ShardId, key: &Key) -> Vec<u8> {
         Key::Lock(name) => text(shard, 5, name.as_str()),
         Key::Policy(prefix) => text(shard, 6, prefix),
         Key::History(revision) => numbers(shard, 7, &[revision.0]),
+        Key::Pledge(claim) => numbers(shard, 8, &[claim.session.0, claim.seq.0]),
     }
 }
 
@@ -112,6 +113,10 @@ pub fn parse_object(key: &[u8]) -> Option<Key> {
         5 => (Key::Lock(LockName::parse(text()?).ok()?), rest.len()),
         6 => (Key::Policy(text()?.into()), rest.len()),
         7 => (Key::History(Revision(number()?)), 8),
+        8 => {
+            let (session, seq) = (SessionId(number()?), Seq(number()?));
+            (Key::Pledge(ClaimRef { session, seq }), 16)
+        }
         _ => return None,
     };
     (rest.len() == length).then_some(key)

@@ -123,7 +123,7 @@ impl Written {
             |session, seq| self.sessions.get(&session).is_some_and(|last| seq <= *last);
         match key {
             Key::Reply(session, seq) => came_before(*session, *seq),
-            Key::Claim(claim) => came_before(claim.session, claim.seq),
+            Key::Claim(claim) | Key::Pledge(claim) => came_before(claim.session, claim.seq),
             Key::History(revision) => *revision <= self.revision,
             Key::Session(session) => self.sessions.contains_key(session),
             Key::Counters | Key::Lock(_) | Key::Policy(_) => true,

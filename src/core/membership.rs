@@ -29,6 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const ALIVE_WITHIN: Duration = Duration::from_secs(3);
 /// Longest that a leader waits to hear of the nodes that a change needs.
 const ALIVE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Longest that a change waits for a leader to be known: an election takes no longer, most of the time.
+const ELECTION_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Longest that a hand-over of the leadership takes.
 const TRANSFER_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -118,7 +120,7 @@ impl Members {
     /// Admits the new node that applied for a place that is free, as a learner.
     pub async fn add(&self, place: u16) -> Result<(), ChangeError> {
         let _one = self.one.lock().await;
-        self.leading()?;
+        self.leading().await?;
         let there = self.at(place);
         let applicant = self.local.applicants().remove(&place);
         match (there.last(), applicant) {
@@ -136,7 +138,7 @@ impl Members {
     /// Makes a learner a voter, once it has caught up.
     pub async fn promote(&self, place: u16) -> Result<(), ChangeError> {
         let _one = self.one.lock().await;
-        self.leading()?;
+        self.leading().await?;
         let standing = self.the(place)?;
         if standing.voter {
             return Ok(());
@@ -155,7 +157,7 @@ impl Members {
     /// Takes a node out of the cell. A leader hands over first and lets the next one do it.
     pub async fn remove(&self, place: u16) -> Result<(), ChangeError> {
         let _one = self.one.lock().await;
-        self.leading()?;
+        self.leading().await?;
         let standing = self.the(place)?;
         if !standing.voter {
             return self.drop_node(&standing, None).await;
@@ -170,10 +172,8 @@ impl Members {
         self.would_commit(&rest).await?;
         if standing.id == self.group.id() {
             self.hand_over(None).await?;
-            let leader = self.group.leadership().borrow().leader.clone();
-            return Err(ChangeError::NotLeader(
-                leader.map(|(_, member)| Box::new(member)),
-            ));
+            self.leading().await?;
+            return Err(self.not_leader());
         }
         self.drop_node(&standing, Some(rest)).await
     }
@@ -181,7 +181,7 @@ impl Members {
     /// Admits the new disk of a node in the place of its former one, which is out of the cell then.
     pub async fn replace(&self, place: u16) -> Result<(), ChangeError> {
         let _one = self.one.lock().await;
-        self.leading()?;
+        self.leading().await?;
         let mut there = self.at(place);
         let Some(newest) = there.pop() else {
             return Err(ChangeError::NotFound(format!(
@@ -214,7 +214,7 @@ impl Members {
     /// Hands the leadership to a voter: the one at `place`, or whichever is furthest.
     pub async fn transfer(&self, place: Option<u16>) -> Result<(), ChangeError> {
         let _one = self.one.lock().await;
-        self.leading()?;
+        self.leading().await?;
         self.hand_over(place).await
     }
 
@@ -409,7 +409,18 @@ impl Members {
         heard.map(|(id, _)| *id).chain([self.group.id()]).collect()
     }
 
-    fn leading(&self) -> Result<(), ChangeError> {
+    /// Whether this node leads. While nobody is known to, as in the middle of a hand-over, it waits.
+    async fn leading(&self) -> Result<(), ChangeError> {
+        let mut leadership = self.group.leadership();
+        let known = leadership.wait_for(|now| {
+            now.leader
+                .as_ref()
+                .is_some_and(|(id, _)| *id != self.group.id())
+                || self.metrics().state == ServerState::Leader
+        });
+        if timeout(ELECTION_WAIT_MAX, known).await.is_err() {
+            tracing::debug!("nobody is known to lead");
+        }
         if self.metrics().state == ServerState::Leader {
             Ok(())
         } else {

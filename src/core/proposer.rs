@@ -85,8 +85,14 @@ impl Proposer {
     /// Queues an operation. Answered to `outbox`; under overload at once, that nothing was done.
     pub fn operate(&self, operate: Operate, outbox: &Arc<Outbox>) {
         let bound = match &operate.operation {
-            Operation::Acquire(_) => QUEUED_ACQUIRES_MAX,
-            Operation::Release(_) | Operation::SetValue { .. } | Operation::Close => QUEUED_MAX,
+            Operation::Acquire(_) | Operation::Delegate { .. } => QUEUED_ACQUIRES_MAX,
+            Operation::Release(_)
+            | Operation::Return(_)
+            | Operation::InUse { .. }
+            | Operation::Refill { .. }
+            | Operation::Rename { .. }
+            | Operation::SetValue { .. }
+            | Operation::Close => QUEUED_MAX,
         };
         let mut queue = self.lock();
         if queue.closed || queue.commands.len() >= bound {
@@ -322,7 +328,7 @@ fn estimate(command: &Command) -> usize {
     const FIXED: usize = 48;
     let text = match command {
         Command::Operate(operate) => match &operate.operation {
-            Operation::Acquire(acquire) => {
+            Operation::Acquire(acquire) | Operation::Delegate { acquire, .. } => {
                 let locks: usize = acquire
                     .locks
                     .iter()
@@ -337,7 +343,16 @@ fn estimate(command: &Command) -> usize {
                 locks + metadata + value + acquire.claim_id.as_str().len() + 64
             }
             Operation::SetValue { value, .. } => value.len(),
-            Operation::Release(_) | Operation::Close => 0,
+            Operation::Return(back) => {
+                let kept = back.kept.iter().map(|kept| {
+                    let metadata = &kept.metadata;
+                    let pairs = metadata.iter().map(|(k, v)| k.len() + v.len() + 8);
+                    pairs.sum::<usize>() + 128
+                });
+                kept.sum()
+            }
+            Operation::InUse { .. } | Operation::Rename { .. } => 128,
+            Operation::Release(_) | Operation::Refill { .. } | Operation::Close => 0,
         },
         Command::OpenSession(open) => open.identity.len(),
         Command::Reopen { lock, .. } => lock.as_str().len(),

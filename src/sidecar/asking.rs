@@ -9,7 +9,7 @@ use super::handle::{
     ClaimAnswer, ClaimAsk, ClaimError, ClaimState, Reason, ReleaseAnswer, SidecarMode, Unavailable,
 };
 use super::hold::{Caller, CallerId, Hold, Key, Stage};
-use super::outbox::Purpose;
+use super::outbox::{AskOf, Purpose};
 use super::view::nobody;
 use crate::table::command::{EndCause, Operation};
 use crate::table::id::{ClaimId, Seq};
@@ -36,7 +36,7 @@ impl Desk {
                     let view = self.view(now, hold);
                     return Now::Done(Err(ClaimError::Ended(Box::new(view))));
                 }
-                Stage::Asking { .. }
+                Stage::Asking
                 | Stage::Waiting { .. }
                 | Stage::Withheld { .. }
                 | Stage::Held { .. } => return self.claim_again(now, key, &ask),
@@ -83,7 +83,7 @@ impl Desk {
                 let view = self.view(now, &self.holds[&key]);
                 return Now::Done(Err(ClaimError::Ended(Box::new(view))));
             }
-            Stage::Asking { .. } | Stage::Withheld { .. } => {
+            Stage::Asking | Stage::Withheld { .. } => {
                 self.end(now, key, cancel(EndCause::GrantTooLate));
             }
             Stage::Waiting { .. } => self.end(now, key, cancel(EndCause::Cancelled)),
@@ -97,7 +97,12 @@ impl Desk {
             }
         }
         self.answer_ended(now, key);
-        self.released_again(now, seq)
+        let returned = self.holds.get(&key).and_then(|hold| hold.returned);
+        match returned {
+            // Others may have the lock once the core knows, and not before.
+            Some(returned) => self.released_with(now, returned),
+            None => self.released_again(now, seq),
+        }
     }
 
     /// A call was given up. The last one that waits for a claim takes it along, unless it queues.
@@ -136,6 +141,9 @@ impl Desk {
             self.answer_claim(key, &Err(Unavailable::Draining.into()));
             self.cancel(now, key, Reason::CallerGone);
         }
+        while let Some((_, id)) = self.spots.longest_idle() {
+            self.give_back(now, id);
+        }
     }
 
     /// Ends the session, if it is open.
@@ -162,7 +170,7 @@ impl Desk {
     pub(super) fn cancel(&mut self, now: Instant, key: Key, reason: Reason) {
         let cause = match self.holds.get(&key).map(|hold| &hold.stage) {
             // The core may have granted it meanwhile, and nobody was or will be told.
-            Some(Stage::Asking { .. } | Stage::Withheld { .. }) => EndCause::GrantTooLate,
+            Some(Stage::Asking | Stage::Withheld { .. }) => EndCause::GrantTooLate,
             Some(Stage::Waiting { .. }) => EndCause::Cancelled,
             Some(Stage::Held { .. } | Stage::Ended(_)) | None => return,
         };
@@ -217,16 +225,27 @@ impl Desk {
         if let Err(text) = self.prefix.wants(&ask) {
             return Now::Done(Err(ClaimError::Invalid(text)));
         }
+        let here = self.mode_here(now, &ask);
         let key = self.new_key();
-        if !self.outbox.push_ask(key) {
-            return Now::Done(Err(self.overloaded().into()));
+        if here.is_none() {
+            if !self.outbox.has_room() {
+                return Now::Done(Err(self.overloaded().into()));
+            }
+            self.surrender_for(now, &ask);
         }
         let caller = self.caller(now, &ask);
+        if let Some(owner) = &ask.owner {
+            self.by_owner.entry(owner.clone()).or_default().insert(key);
+        }
         let mut hold = Hold::new(id.clone(), ask, trace_id, now);
         hold.callers.push(caller);
         self.by_id.insert(id, key);
         self.holds.insert(key, Box::new(hold));
         self.queued += 1;
+        if let Some(mode) = here {
+            return self.claim_here(now, key, caller.id, mode);
+        }
+        self.outbox.push_ask_again(AskOf::Claim(key));
         self.quorum.doubt(now);
         self.rearm(key);
         Now::Later(caller.id)
@@ -327,6 +346,11 @@ impl Desk {
         {
             return Now::Done(Ok(ReleaseAnswer::Released));
         }
+        self.released_with(now, seq)
+    }
+
+    /// The answer to a release that follows the core's to this operation.
+    fn released_with(&mut self, now: Instant, seq: Seq) -> Now<Released> {
         if self.quorum.is_lost(now) || self.session.certain(now).is_none() {
             return Now::Done(Ok(ReleaseAnswer::Accepted));
         }

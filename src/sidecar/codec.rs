@@ -155,6 +155,30 @@ fn event(event: v1::Event) -> Result<Option<News>, ConvertError> {
             claim: claim.seq,
             revision,
         }),
+        Effect::Delegated(delegated) => Some(News::Delegated {
+            claim: delegated.grant.claim.seq,
+            revision: delegated.grant.revision,
+            tokens: delegated.grant.tokens,
+            block: delegated.block,
+        }),
+        Effect::Recalled {
+            claim,
+            revision,
+            answer,
+        } => Some(News::Recalled {
+            claim: claim.seq,
+            revision,
+            answer,
+        }),
+        Effect::Refused {
+            claim,
+            revision,
+            refusal,
+        } => Some(News::Refused {
+            claim: claim.seq,
+            revision,
+            refusal,
+        }),
         Effect::SessionEnded { session, cause } => Some(News::SessionEnded { session, cause }),
         Effect::SessionTimer { .. } | Effect::DelayTimer { .. } | Effect::LockChanged { .. } => {
             None

@@ -2,7 +2,7 @@
 //! In: calls of apps (`asking.rs`), news of cores (`hearing.rs`), timers (`firing.rs`). Out: answers to
 //! callers, frames for nodes (`sending.rs`). Never: a clock, a socket, a grant that is not certain.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::frame::ReadReply;
+use super::habit::Habits;
 use super::handle::{
     ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, ClaimView, Read, Reason, ReleaseAnswer,
     SidecarMode, Unavailable,
@@ -21,10 +22,11 @@ use super::outbox::{Outbox, Purpose};
 use super::reads::Reads;
 use super::retry::Estimates;
 use super::session::{Session, StreamRef, Terms};
+use super::spot::Spots;
 use super::timers::Wheel;
 use super::view::{Light, Prefix, view};
 use crate::table::command::{EndCause, Operation, Release};
-use crate::table::id::{ClaimId, Seq, SessionKey};
+use crate::table::id::{ClaimId, OwnerId, Seq, SessionKey};
 use crate::world::clock::Instant;
 
 /// Most live claims; one more is refused as overload. A bound on memory, far above what one pod holds.
@@ -53,6 +55,8 @@ pub struct Rules {
     pub no_quorum_after: Duration,
     /// Before every lock name.
     pub prefix: Arc<str>,
+    /// Whether locks may stay here after their release.
+    pub delegate: bool,
     /// Of all random numbers: session keys and jitter.
     pub seed: [u8; 32],
 }
@@ -111,6 +115,13 @@ pub struct Desk {
     pub(super) started: Instant,
     pub(super) holds: BTreeMap<Key, Box<Hold>>,
     pub(super) by_id: BTreeMap<ClaimId, Key>,
+    /// Claims of each owner that was named, while they live.
+    pub(super) by_owner: BTreeMap<OwnerId, BTreeSet<Key>>,
+    /// Locks that this sidecar asks for as one, or has.
+    pub(super) spots: Spots,
+    pub(super) habits: Habits,
+    /// Some claims could not be granted only because it was not certain that they may.
+    pub(super) stalled: bool,
     /// Claims that the core knows, by its name for them.
     pub(super) by_seq: BTreeMap<Seq, Key>,
     /// Ended claims, oldest first.
@@ -152,6 +163,10 @@ impl Desk {
             started: now,
             holds: BTreeMap::new(),
             by_id: BTreeMap::new(),
+            by_owner: BTreeMap::new(),
+            spots: Spots::default(),
+            habits: Habits::new(rules.delegate),
+            stalled: false,
             by_seq: BTreeMap::new(),
             graves: VecDeque::new(),
             wheel: Wheel::new(now),
@@ -183,13 +198,15 @@ impl Desk {
                 None => break,
             }
         }
+        self.fire_spots(now);
         self.fire_session(now);
     }
 
     /// When to call [`Desk::advance`] again at the latest.
     pub fn next_wake(&self, now: Instant) -> Option<Instant> {
         let session = min(self.session.due(now), self.outbox.resend_at());
-        min(min(self.wheel.next(), self.quorum.due()), session)
+        let spots = min(self.wheel.next(), self.spots_due());
+        min(min(spots, self.quorum.due()), session)
     }
 
     /// The answers that have become due since the last call.
@@ -339,7 +356,7 @@ impl Desk {
         let (tokens, held) = match &mut hold.stage {
             Stage::Held { tokens, since, .. } => (std::mem::take(tokens), now.since(*since)),
             Stage::Withheld { tokens } => (std::mem::take(tokens), Duration::ZERO),
-            Stage::Asking { .. } | Stage::Waiting { .. } => (Vec::new(), Duration::ZERO),
+            Stage::Asking | Stage::Waiting { .. } => (Vec::new(), Duration::ZERO),
             Stage::Ended(_) => return,
         };
         let remembered = (hold.ttl + hold.ask.wait).max(REMEMBERED_LEAST);
@@ -355,7 +372,15 @@ impl Desk {
         if !held.is_zero() {
             self.estimates.saw_hold(held);
         }
+        let spot = hold.spot.take();
         self.set_stage(key, Stage::Ended(ended));
+        self.forget_owner(key);
+        if let Some(spot) = spot {
+            let returned = self.leave_spot(now, key, spot);
+            if let Some(hold) = self.holds.get_mut(&key) {
+                hold.returned = returned;
+            }
+        }
         if how.release_at.is_none() {
             match (seq, how.cause) {
                 (Some(claim), Some(cause)) => self.tell_end(now, claim, cause, waited, held),
@@ -409,12 +434,26 @@ impl Desk {
         if self.by_id.get(&hold.id) == Some(&key) {
             self.by_id.remove(&hold.id);
         }
+        if let Some(owner) = &hold.ask.owner {
+            forget_owner(&mut self.by_owner, owner, key);
+        }
         for caller in self.watchers.remove(&key).unwrap_or_default() {
             self.answer(caller, Answer::Changed);
         }
         let (held, ended) = kind_of(&hold.stage);
         self.granted -= u64::from(held);
         self.queued -= u64::from(!held && !ended);
+    }
+
+    /// The claim's owner has one claim less.
+    fn forget_owner(&mut self, key: Key) {
+        let owner = self
+            .holds
+            .get(&key)
+            .and_then(|hold| hold.ask.owner.as_ref());
+        if let Some(owner) = owner {
+            forget_owner(&mut self.by_owner, owner, key);
+        }
     }
 
     /// Forgets the oldest ended claims beyond the bound, but none whose release is still due.
@@ -432,6 +471,15 @@ impl Desk {
                 return;
             }
             self.remove(key);
+        }
+    }
+}
+
+fn forget_owner(by_owner: &mut BTreeMap<OwnerId, BTreeSet<Key>>, owner: &OwnerId, key: Key) {
+    if let Some(keys) = by_owner.get_mut(owner) {
+        keys.remove(&key);
+        if keys.is_empty() {
+            by_owner.remove(owner);
         }
     }
 }
@@ -454,7 +502,7 @@ fn kind_of(stage: &Stage) -> (bool, bool) {
     match stage {
         Stage::Held { .. } => (true, false),
         Stage::Ended(_) => (false, true),
-        Stage::Asking { .. } | Stage::Waiting { .. } | Stage::Withheld { .. } => (false, false),
+        Stage::Asking | Stage::Waiting { .. } | Stage::Withheld { .. } => (false, false),
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Config {
     pub no_quorum_after: Duration,
     /// Before every lock name.
     pub name_prefix: String,
+    /// Whether locks may stay here after their release, to be granted again without the core.
+    pub delegate: bool,
 }
 
 impl Config {
@@ -58,6 +60,7 @@ impl Config {
             margin: Duration::from_millis(100),
             no_quorum_after: Duration::from_secs(3),
             name_prefix: String::new(),
+            delegate: true,
         }
     }
 }
@@ -97,6 +100,7 @@ impl Driver {
             },
             no_quorum_after: config.no_quorum_after,
             prefix: config.name_prefix.into(),
+            delegate: config.delegate,
             seed: rand::rng().random(),
         };
         let desk = Desk::new(rules, clock.now());

@@ -5,9 +5,10 @@
 use super::desk::{Answer, Desk, Ending};
 use super::handle::{ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, Reason, ReleaseAnswer};
 use super::hold::{Key, Stage};
-use super::outbox::Purpose;
+use super::outbox::{AskOf, Purpose};
+use super::spot::SpotId;
 use super::view;
-use crate::table::command::{CycleEdge, EndCause, Operation, OperationReply, Refusal, Was};
+use crate::table::command::{CycleEdge, EndCause, Operation, OperationReply, Party, Refusal, Was};
 use crate::table::id::{Seq, Token};
 use crate::world::clock::Instant;
 
@@ -19,7 +20,7 @@ impl Desk {
         };
         match &hold.stage {
             // Its kept reply is still to come, and tells how it ended.
-            Stage::Asking { .. } => hold.absent = true,
+            Stage::Asking => hold.absent = true,
             Stage::Waiting { .. } => self.ended_by_core(now, key, EndCause::Deadlock, Vec::new()),
             Stage::Withheld { .. } | Stage::Held { .. } => {
                 self.ended_by_core(now, key, EndCause::Broken, Vec::new());
@@ -30,7 +31,11 @@ impl Desk {
 
     /// The session is certain (again): what was granted meanwhile may be told.
     pub(super) fn certain_again(&mut self, now: Instant, was_told: bool) {
-        let keys: Vec<Key> = self.by_seq.values().copied().collect();
+        let here = self.spots.iter().flat_map(|(_, spot)| &spot.users);
+        let keys: Vec<Key> = here
+            .map(|user| user.key)
+            .chain(self.by_seq.values().copied())
+            .collect();
         for key in keys {
             let Some(hold) = self.holds.get_mut(&key) else {
                 continue;
@@ -41,11 +46,53 @@ impl Desk {
                     let tokens = std::mem::take(tokens);
                     self.tell(now, key, tokens);
                 }
-                Stage::Held { .. }
-                | Stage::Asking { .. }
-                | Stage::Waiting { .. }
-                | Stage::Ended(_) => {}
+                Stage::Held { .. } | Stage::Asking | Stage::Waiting { .. } | Stage::Ended(_) => {}
             }
+        }
+    }
+
+    /// The reply to the request for a lock as a whole.
+    pub(super) fn hear_delegated(
+        &mut self,
+        now: Instant,
+        id: SpotId,
+        claim: Seq,
+        reply: Option<OperationReply>,
+    ) {
+        if self.spots.of_seq(claim) != Some(id) {
+            // It was handed to one claim meanwhile, or given up; then its end is under way.
+            if let Some(key) = self.by_seq.get(&claim).copied() {
+                self.hear_asked(now, key, claim, reply);
+            }
+            return;
+        }
+        match reply {
+            Some(OperationReply::Granted(grant)) => {
+                self.given(now, id, grant.revision, &grant.tokens, None);
+            }
+            Some(OperationReply::Delegated(delegated)) => {
+                let grant = delegated.grant;
+                self.given(
+                    now,
+                    id,
+                    grant.revision,
+                    &grant.tokens,
+                    Some(delegated.block),
+                );
+            }
+            Some(OperationReply::Queued { ahead, behind, .. }) => {
+                self.queued_here(now, id, ahead, behind);
+            }
+            Some(OperationReply::Refused(refusal)) => self.refused_here(now, id, &refusal),
+            Some(
+                OperationReply::Ended { .. }
+                | OperationReply::ValueSet(_)
+                | OperationReply::Closed
+                | OperationReply::Returned { .. }
+                | OperationReply::Refilled(_)
+                | OperationReply::Noted,
+            )
+            | None => self.taken(now, id, EndCause::Broken, &[]),
         }
     }
 
@@ -66,12 +113,25 @@ impl Desk {
                     self.granted(now, key, grant.tokens);
                 }
             }
-            Some(OperationReply::Queued { revision, ahead }) => {
+            Some(OperationReply::Queued {
+                revision,
+                ahead,
+                behind,
+            }) => {
                 if self.is_history(now, key, claim, EndCause::Deadlock) {
                     return;
                 }
                 if let Some(key) = self.newer(claim, revision) {
-                    self.queued(now, key, ahead);
+                    self.queued(now, key, ahead, behind.map(Box::new));
+                }
+            }
+            Some(OperationReply::Delegated(delegated)) => {
+                let grant = delegated.grant;
+                if self.newer(claim, grant.revision).is_some()
+                    && let [token] = *grant.tokens
+                {
+                    self.keep_plain(claim, token);
+                    self.granted(now, key, grant.tokens);
                 }
             }
             Some(OperationReply::Refused(refusal)) => {
@@ -80,7 +140,12 @@ impl Desk {
             }
             // The core no longer knows what it answered; the claim, if it holds, is given back.
             Some(
-                OperationReply::Ended { .. } | OperationReply::ValueSet(_) | OperationReply::Closed,
+                OperationReply::Ended { .. }
+                | OperationReply::ValueSet(_)
+                | OperationReply::Closed
+                | OperationReply::Returned { .. }
+                | OperationReply::Refilled(_)
+                | OperationReply::Noted,
             )
             | None => self.cancel(now, key, Reason::SessionLost),
         }
@@ -118,7 +183,7 @@ impl Desk {
     /// The core granted it. Nobody is told while the session is not certain, by the clock of this moment.
     pub(super) fn granted(&mut self, now: Instant, key: Key, tokens: Vec<Token>) {
         match self.holds.get(&key).map(|hold| &hold.stage) {
-            Some(Stage::Asking { .. } | Stage::Waiting { .. }) => {}
+            Some(Stage::Asking | Stage::Waiting { .. }) => {}
             // Given up meanwhile: its end is under way to the core.
             Some(Stage::Withheld { .. } | Stage::Held { .. } | Stage::Ended(_)) | None => return,
         }
@@ -131,13 +196,14 @@ impl Desk {
     }
 
     /// Tells a grant. The app's lease begins now: later than its request, so never shorter than promised.
-    fn tell(&mut self, now: Instant, key: Key, tokens: Vec<Token>) {
+    pub(super) fn tell(&mut self, now: Instant, key: Key, tokens: Vec<Token>) {
         let Some(hold) = self.holds.get_mut(&key) else {
             return;
         };
         hold.waited = Some(now.since(hold.asked));
         let until = now + hold.ttl;
-        let publish = hold.seq.zip(hold.value.take());
+        let value = hold.value.take();
+        let spot = hold.spot.filter(|_| value.is_some());
         let held = Stage::Held {
             tokens,
             since: now,
@@ -148,21 +214,34 @@ impl Desk {
         let granted = ClaimAnswer::Granted(self.view(now, &self.holds[&key]));
         self.answer_claim(key, &Ok(granted));
         self.rearm(key);
-        if let Some((claim, value)) = publish {
+        if let Some(spot) = spot {
+            // What it publishes is for all to see, so it holds by name.
+            self.surrender(now, spot);
+        }
+        let claim = self.holds.get(&key).and_then(|hold| hold.seq);
+        if let Some((claim, value)) = claim.zip(value) {
             let set = Operation::SetValue { claim, value };
             self.outbox.push_urgent(set, Purpose::PublishLate);
         }
     }
 
     /// The core queued it.
-    fn queued(&mut self, now: Instant, key: Key, ahead: u32) {
+    pub(super) fn queued(
+        &mut self,
+        now: Instant,
+        key: Key,
+        ahead: u32,
+        behind: Option<Box<Party>>,
+    ) {
         let Some(hold) = self.holds.get_mut(&key) else {
             return;
         };
-        if !matches!(hold.stage, Stage::Asking { .. }) {
+        // A try that is queued waits for no more than the answer to a recall.
+        let is_try = hold.spot.is_none() && !hold.asked_to_wait;
+        if !matches!(hold.stage, Stage::Asking) || is_try {
             return;
         }
-        self.set_stage(key, Stage::Waiting { ahead });
+        self.set_stage(key, Stage::Waiting { ahead, behind });
         let view = self.view(now, &self.holds[&key]);
         let hold = self.holds.get_mut(&key).expect("still there");
         let queueing = hold.callers.extract_if(.., |caller| caller.queue);
@@ -175,7 +254,7 @@ impl Desk {
     }
 
     /// The core would not have it.
-    fn refused(&mut self, now: Instant, key: Key, refusal: Refusal) {
+    pub(super) fn refused(&mut self, now: Instant, key: Key, refusal: Refusal) {
         let Some(hold) = self.holds.get_mut(&key) else {
             return;
         };
@@ -185,7 +264,7 @@ impl Desk {
         let transient = matches!(refusal, Refusal::Held { .. } | Refusal::LockDelay { .. });
         if transient && !hold.asked_to_wait && hold.would_wait() {
             // A try that was joined by a caller who would wait: ask again, this time to be queued.
-            if self.outbox.push_ask(key) {
+            if self.outbox.push_ask(AskOf::Claim(key)) {
                 self.quorum.doubt(now);
                 return;
             }
@@ -227,7 +306,7 @@ impl Desk {
         };
         let held = match &mut hold.stage {
             Stage::Held { .. } => true,
-            Stage::Asking { .. } | Stage::Waiting { .. } | Stage::Withheld { .. } => false,
+            Stage::Asking | Stage::Waiting { .. } | Stage::Withheld { .. } => false,
             Stage::Ended(ended) => {
                 // Released here, held on for its minimum there: nothing is left to release.
                 ended.release_at = None;
@@ -268,7 +347,7 @@ impl Desk {
         let held = match &mut hold.stage {
             Stage::Held { .. } => true,
             Stage::Withheld { .. } => false,
-            Stage::Asking { .. } | Stage::Waiting { .. } => return,
+            Stage::Asking | Stage::Waiting { .. } => return,
             Stage::Ended(ended) => {
                 // Only held on for its minimum: let it go now.
                 if ended.release_at.is_some() {

@@ -3,7 +3,8 @@
 
 use super::desk::{Answer, Desk, Ending};
 use super::handle::{
-    ClaimError, ClaimEventKind, ClaimState, Contention, Reason, ReleaseAnswer, Unavailable,
+    ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, Contention, Reason, ReleaseAnswer,
+    Unavailable,
 };
 use super::hold::{Key, Stage};
 use super::outbox::Purpose;
@@ -19,7 +20,7 @@ impl Desk {
             return;
         };
         match &mut hold.stage {
-            Stage::Asking { .. } => self.fire_asking(now, key),
+            Stage::Asking => self.fire_asking(now, key),
             Stage::Waiting { .. } => self.fire_waiting(now, key, |caller| caller.until <= now),
             Stage::Withheld { .. } => {
                 self.fire_waiting(now, key, |caller| caller.silent_until <= now);
@@ -117,14 +118,14 @@ impl Desk {
     /// What a caller reads whose wait is over.
     fn wait_over(&mut self, now: Instant, key: Key) -> ClaimError {
         let hold = &self.holds[&key];
-        let ahead = match &hold.stage {
-            Stage::Waiting { ahead } => *ahead,
+        let (ahead, behind) = match &hold.stage {
+            Stage::Waiting { ahead, behind } => (*ahead, behind.clone()),
             // It was granted, and cannot be told of it: the session is past its deadline.
             Stage::Withheld { .. } => {
                 let retry_after = self.estimates.unavailable(&mut self.rng);
                 return Unavailable::Jeopardy { retry_after }.into();
             }
-            Stage::Asking { .. } | Stage::Held { .. } | Stage::Ended(_) => 0,
+            Stage::Asking | Stage::Held { .. } | Stage::Ended(_) => (0, None),
         };
         let waited = now.since(hold.asked);
         let lock = hold.ask.locks.first().map(|want| want.name.clone());
@@ -133,7 +134,7 @@ impl Desk {
                 waited,
                 contention: Contention {
                     lock,
-                    holder: None,
+                    holder: behind.map(|party| *party),
                     waiters: ahead,
                     retry_after: self.estimates.held(ahead, &mut self.rng),
                 },
@@ -186,7 +187,10 @@ impl Desk {
             let hold = self.holds.get(key).map(|hold| &hold.stage);
             matches!(hold, Some(Stage::Held { .. }))
         };
-        self.by_seq.values().filter(is_held).copied().collect()
+        let here = self.spots.iter().flat_map(|(_, spot)| &spot.users);
+        let here = here.map(|user| user.key);
+        here.chain(self.by_seq.values().filter(is_held).copied())
+            .collect()
     }
 
     /// No quorum for longer than the bound: whatever was held back for it is refused, releases are
@@ -195,12 +199,13 @@ impl Desk {
         let refused = Err(ClaimError::from(self.unavailable()));
         for key in self.outbox.open_asks() {
             let stage = self.holds.get(&key).map(|hold| &hold.stage);
-            if matches!(stage, Some(Stage::Asking { .. })) {
+            if matches!(stage, Some(Stage::Asking)) {
                 self.answer_claim(key, &refused);
                 self.cancel(now, key, Reason::Refused);
                 self.remove_unless_known(key);
             }
         }
+        self.refuse_waiters(now, &refused);
         self.outbox.drop_unsent_asks();
         self.release_later();
         for (caller, timer) in self.reads.quorum_lost() {
@@ -209,6 +214,17 @@ impl Desk {
             }
             let unavailable = self.unavailable();
             self.answer(caller, Answer::Read(Err(unavailable)));
+        }
+    }
+
+    /// Claims that wait for a lock of which the core has not said that it queued them.
+    fn refuse_waiters(&mut self, now: Instant, refused: &Result<ClaimAnswer, ClaimError>) {
+        let undecided = self.spots.iter().filter(|(_, spot)| !spot.is_decided());
+        let keys: Vec<Key> = undecided.flat_map(|(_, spot)| spot.waiting()).collect();
+        for key in keys {
+            self.answer_claim(key, refused);
+            self.cancel(now, key, Reason::Refused);
+            self.remove_unless_known(key);
         }
     }
 
@@ -242,14 +258,15 @@ impl Desk {
             self.answer_release(claim, &Ok(ReleaseAnswer::Released));
         }
         let retry_after = self.estimates.unavailable(&mut self.rng);
-        for key in std::mem::take(&mut self.by_seq).into_values() {
+        let here = self.lose_spots();
+        for key in std::mem::take(&mut self.by_seq).into_values().chain(here) {
             let Some(hold) = self.holds.get_mut(&key) else {
                 continue;
             };
             hold.seq = None;
             let held = match &mut hold.stage {
                 Stage::Held { .. } => true,
-                Stage::Asking { .. } | Stage::Waiting { .. } | Stage::Withheld { .. } => false,
+                Stage::Asking | Stage::Waiting { .. } | Stage::Withheld { .. } => false,
                 Stage::Ended(ended) => {
                     ended.release_at = None;
                     self.rearm(key);
@@ -279,7 +296,13 @@ impl Desk {
             }
             Purpose::Close(caller) => self.answer(caller, Answer::Closed),
             // Claims and releases are answered by what becomes of their claims.
-            Purpose::Ask(_) | Purpose::End(_) | Purpose::PublishLate => {}
+            Purpose::Ask(_)
+            | Purpose::End(_)
+            | Purpose::PublishLate
+            | Purpose::Delegate(_)
+            | Purpose::Return
+            | Purpose::Refill(_)
+            | Purpose::Note => {}
         }
     }
 

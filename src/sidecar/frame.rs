@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use super::handle::{BreakAnswer, HistoryView, LockStateFilter, LockView, Page, VerifyView};
 use crate::table::attachment::Attachment;
-use crate::table::command::{CycleEdge, EndCause, OpenSession, Operate, OperateReply, Renewal};
+use crate::table::command::{
+    CycleEdge, EndCause, OpenSession, Operate, OperateReply, Refusal, Renewal,
+};
 use crate::table::id::{LockName, RenewalNumber, Revision, Seq, SessionId, Token};
+use crate::table::token::TokenBlock;
 
 /// All that has gathered for one node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -181,6 +184,35 @@ pub enum News {
         claim: Seq,
         /// Since when.
         revision: Revision,
+    },
+    /// A waiting delegation was granted.
+    Delegated {
+        /// Which.
+        claim: Seq,
+        /// Since when.
+        revision: Revision,
+        /// Of the claim in whose name it was asked for.
+        tokens: Vec<Token>,
+        /// For further claims.
+        block: TokenBlock,
+    },
+    /// Others wait for a delegated lock.
+    Recalled {
+        /// Which.
+        claim: Seq,
+        /// Since when.
+        revision: Revision,
+        /// They want to hear whether it is in use.
+        answer: bool,
+    },
+    /// A try that waited for the answer to a recall.
+    Refused {
+        /// Which.
+        claim: Seq,
+        /// Since when.
+        revision: Revision,
+        /// Why.
+        refusal: Refusal,
     },
     /// The session is gone.
     SessionEnded {

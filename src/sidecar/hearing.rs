@@ -8,13 +8,13 @@ use rand::Rng;
 
 use super::desk::{Answer, Desk};
 use super::frame::{FrameIn, LeaderNews, News, OperationNews, RenewalNews, RenewalOutcome};
-use super::handle::{ClaimError, Reason};
+use super::handle::{ClaimError, Reason, ReleaseAnswer};
 use super::hold::Key;
 use super::outbox::Purpose;
 use super::reads::Outcome;
 use super::session::{Attach, PAUSE, StreamRef};
 use crate::table::attachment::Attachment;
-use crate::table::command::{EndCause, OperateReply};
+use crate::table::command::{EndCause, OperateReply, OperationReply};
 use crate::table::id::{Revision, Seq, SessionKey};
 use crate::world::clock::Instant;
 
@@ -163,14 +163,63 @@ impl Desk {
                 None => self.vanished(now, key),
             }
         }
+        self.compare_spots(now, all);
         self.give_back_unknown(now, all);
+    }
+
+    /// The same for locks that were asked for as a whole.
+    fn compare_spots(&mut self, now: Instant, all: &Attachment) {
+        for id in self.spots.ids() {
+            let Some(spot) = self.spots.get_mut(id) else {
+                continue;
+            };
+            let seq = match (spot.asked(), spot.given()) {
+                (Some(asked), _) => asked.seq,
+                (None, Some(given)) => given.seq,
+                (None, None) => continue,
+            };
+            let listed = all.claims.binary_search_by_key(&seq, |c| c.claim.seq);
+            let Some(listed) = listed.ok().map(|place| &all.claims[place]) else {
+                if seq > all.seq {
+                    continue; // not applied yet: it goes again
+                }
+                match spot.asked_mut() {
+                    // Its kept reply is still to come, and is history.
+                    Some(asked) => asked.absent = true,
+                    None => self.taken(now, id, EndCause::Broken, &[]),
+                }
+                continue;
+            };
+            if !listed.tokens.is_empty() {
+                let block = listed.delegation.as_ref().map(|held| held.block);
+                self.given(now, id, all.revision, &listed.tokens, block);
+            }
+            if let Some(held) = listed.delegation.as_ref().filter(|held| held.recalled) {
+                self.recalled(now, id, held.answer);
+            }
+            if listed.breaking {
+                self.break_asked_here(now, id);
+            }
+        }
+    }
+
+    /// The reply to the return of a delegation.
+    fn hear_returned(&mut self, now: Instant, seq: Seq, reply: Option<&OperationReply>) {
+        self.answer_release(seq, &Ok(ReleaseAnswer::Released));
+        if !matches!(reply, Some(OperationReply::Returned { kept: false, .. })) {
+            return;
+        }
+        // Only an operator takes a delegation from a session that stands: its claims went with it.
+        if let Some(key) = self.by_seq.get(&seq).copied() {
+            self.vanished(now, key);
+        }
     }
 
     /// What the core thinks we hold and we do not know is given back.
     fn give_back_unknown(&mut self, now: Instant, all: &Attachment) {
         for listed in &all.claims {
             let claim = listed.claim.seq;
-            if !self.by_seq.contains_key(&claim) {
+            if !self.by_seq.contains_key(&claim) && self.spots.of_seq(claim).is_none() {
                 let none = Duration::ZERO;
                 self.tell_end(now, claim, EndCause::GrantTooLate, none, none);
             }
@@ -188,6 +237,7 @@ impl Desk {
                 self.proven(now);
                 if was_uncertain && self.session.certain(now).is_some() {
                     self.certain_again(now, safe_again);
+                    self.settle_stalled(now);
                 }
             }
             RenewalOutcome::UnknownSession => {
@@ -207,7 +257,9 @@ impl Desk {
                 revision,
                 tokens,
             } => {
-                if let Some(key) = self.newer(claim, revision) {
+                if let Some(id) = self.spots.of_seq(claim) {
+                    self.given(now, id, revision, &tokens, None);
+                } else if let Some(key) = self.newer(claim, revision) {
                     self.granted(now, key, tokens);
                 }
             }
@@ -217,15 +269,58 @@ impl Desk {
                 cause,
                 cycle,
             } => {
-                if let Some(key) = self.newer(claim, revision) {
+                if let Some(id) = self.spots.of_seq(claim) {
+                    self.taken(now, id, cause, &cycle);
+                } else if let Some(key) = self.newer(claim, revision) {
                     self.ended_by_core(now, key, cause, cycle);
                 }
             }
             News::BreakAsked { claim, revision } => {
-                if let Some(key) = self.newer(claim, revision) {
+                if let Some(id) = self.spots.of_seq(claim) {
+                    self.break_asked_here(now, id);
+                } else if let Some(key) = self.newer(claim, revision) {
                     self.break_asked(now, key);
                 }
             }
+            News::Delegated {
+                claim,
+                revision,
+                tokens,
+                block,
+            } => match self.spots.of_seq(claim) {
+                Some(id) => self.given(now, id, revision, &tokens, Some(block)),
+                None => {
+                    if let Some(key) = self.newer(claim, revision)
+                        && let [token] = *tokens
+                    {
+                        self.keep_plain(claim, token);
+                        self.granted(now, key, tokens);
+                    }
+                }
+            },
+            News::Recalled {
+                claim,
+                revision: _,
+                answer,
+            } => {
+                // What is not here any more is on its way back.
+                if let Some(id) = self.spots.of_seq(claim) {
+                    self.recalled(now, id, answer);
+                }
+            }
+            News::Refused {
+                claim,
+                revision,
+                refusal,
+            } => match self.spots.of_seq(claim) {
+                Some(id) => self.refused_here(now, id, &refusal),
+                None => {
+                    if let Some(key) = self.newer(claim, revision) {
+                        self.core_forgot(claim);
+                        self.refused(now, key, refusal);
+                    }
+                }
+            },
             News::SessionEnded { session, cause: _ } => {
                 if self.session.id() == Some(session) {
                     self.lose_session_anew(now, Reason::SessionExpired);
@@ -268,6 +363,16 @@ impl Desk {
         match purpose {
             Purpose::Ask(key) => self.hear_asked(now, key, news.seq, reply),
             Purpose::End(claim) => self.hear_ended(now, claim, reply),
+            Purpose::Delegate(id) => self.hear_delegated(now, id, news.seq, reply),
+            Purpose::Return => self.hear_returned(now, news.seq, reply.as_ref()),
+            Purpose::Refill(id) => {
+                let block = match reply {
+                    Some(OperationReply::Refilled(block)) => block,
+                    Some(_) | None => None,
+                };
+                self.refilled(now, id, block);
+            }
+            Purpose::Note => {}
             Purpose::Publish(key, caller) => {
                 let view = match self.holds.get(&key) {
                     Some(hold) if !hold.has_ended() => Ok(self.view(now, hold)),
@@ -306,6 +411,7 @@ impl Desk {
             || self.session.has_open_renewals()
             || self.reads.has_linearizable();
         self.quorum.prove(now, more);
+        self.settle_stalled(now);
     }
 
     /// The session is gone; the next opens under a new key.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::handle::{ClaimAsk, ClaimEventKind, ClaimState, Reason};
+use super::spot::SpotId;
 use super::timers::TimerId;
+use crate::table::command::Party;
 use crate::table::id::{ClaimId, OwnerId, Revision, Seq, Token};
 use crate::world::clock::Instant;
 
@@ -52,6 +54,14 @@ pub struct Hold {
     pub waited: Option<Duration>,
     /// A queued claim ends here unless somebody attends to it.
     pub attend_until: Instant,
+    /// W3C trace id of its request, or empty.
+    pub trace_id: Arc<str>,
+    /// The lock that it waits for or uses at this sidecar's desk, where the core does not know it by name.
+    pub spot: Option<SpotId>,
+    /// It was granted without the core.
+    pub local: bool,
+    /// The return of a delegation that its release has set off.
+    pub returned: Option<Seq>,
     /// Its name in the core, from being sent until the core has forgotten it.
     pub seq: Option<Seq>,
     /// News of the core at or before this are old.
@@ -82,14 +92,13 @@ pub struct Hold {
 #[derive(Debug)]
 pub enum Stage {
     /// The core has not answered, or not even been asked.
-    Asking {
-        /// For history.
-        trace_id: Arc<str>,
-    },
+    Asking,
     /// In the core's queues.
     Waiting {
         /// How many went before it when it was queued.
         ahead: u32,
+        /// One of those it waits for, as far as is known.
+        behind: Option<Box<Party>>,
     },
     /// Granted while the session was past its deadline: nobody is told until it is safe.
     Withheld {
@@ -173,6 +182,10 @@ impl Hold {
             asked: now,
             waited: None,
             attend_until: now + ask.ttl,
+            trace_id,
+            spot: None,
+            local: false,
+            returned: None,
             seq: None,
             news: Revision(0),
             absent: false,
@@ -184,7 +197,7 @@ impl Hold {
             told: false,
             bound: 0,
             timer: None,
-            stage: Stage::Asking { trace_id },
+            stage: Stage::Asking,
             ask: Box::new(ask),
         }
     }
@@ -220,7 +233,7 @@ impl Hold {
     pub fn due(&self) -> Option<Instant> {
         match &self.stage {
             // A grant that cannot be told yet is, to its callers, a core that says nothing.
-            Stage::Asking { .. } | Stage::Withheld { .. } => {
+            Stage::Asking | Stage::Withheld { .. } => {
                 let silent = self.callers.iter().map(|caller| caller.silent_until).min();
                 min(silent, self.queue_due())
             }

@@ -10,10 +10,12 @@ pub mod desk;
 pub mod asking;
 pub mod fate;
 pub mod firing;
+pub mod granting;
 pub mod hearing;
 pub mod sending;
 pub mod tending;
 
+pub mod habit;
 pub mod hold;
 pub mod lease;
 pub mod mode;
@@ -22,6 +24,7 @@ pub mod reads;
 pub mod report;
 pub mod retry;
 pub mod session;
+pub mod spot;
 pub mod timers;
 pub mod view;
 

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::hold::{CallerId, Key};
+use super::spot::SpotId;
 use crate::table::command::{Operate, Operation};
 use crate::table::id::{Generation, Seq, SessionId};
 use crate::world::clock::Instant;
@@ -27,8 +28,25 @@ pub enum Purpose {
     Publish(Key, CallerId),
     /// Publishes a value that nobody waits for.
     PublishLate,
+    /// Asks for this lock to be delegated.
+    Delegate(SpotId),
+    /// Gives a delegation back.
+    Return,
+    /// Asks for more tokens for this one.
+    Refill(SpotId),
+    /// Tells what needs no answer.
+    Note,
     /// Ends the session.
     Close(CallerId),
+}
+
+/// What a claim that waits to be sent is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskOf {
+    /// One claim.
+    Claim(Key),
+    /// All that wait for one lock here.
+    Spot(SpotId),
 }
 
 /// An operation that was numbered and is not answered, or answered before an earlier one.
@@ -43,10 +61,8 @@ struct Flight {
 /// What waits to be sent and what waits to be answered.
 #[derive(Debug)]
 pub struct Outbox {
-    /// Releases, cancels, values, close: before new claims, never refused (each belongs to a live claim).
-    urgent: VecDeque<(Operation, Purpose)>,
     /// Claims to ask for; some may have been given up meanwhile.
-    asks: VecDeque<Key>,
+    asks: VecDeque<AskOf>,
     /// Ascending by seq without gaps.
     flights: VecDeque<Flight>,
     /// How many of `flights` were sent on the present stream.
@@ -63,7 +79,6 @@ impl Outbox {
     /// Empty, for a session of which `applied` operations are applied.
     pub fn new(applied: Seq) -> Self {
         Self {
-            urgent: VecDeque::new(),
             asks: VecDeque::new(),
             flights: VecDeque::new(),
             sent: 0,
@@ -73,29 +88,47 @@ impl Outbox {
         }
     }
 
-    /// Queues a release, a cancel, a value or the close.
-    pub fn push_urgent(&mut self, operation: Operation, purpose: Purpose) {
-        self.urgent.push_back((operation, purpose));
+    /// Numbers a release, a cancel, a value, a return or the close: before claims not yet sent, and never
+    /// refused (each belongs to a live claim or delegation). Tells its seq.
+    pub fn push_urgent(&mut self, operation: Operation, purpose: Purpose) -> Seq {
+        let seq = self.next;
+        let further = operation.further_seqs();
+        self.push_flight(operation, purpose, false);
+        for _ in 0..further {
+            // Used up by the operation before: nothing is sent under these numbers.
+            self.push_flight(Operation::Close, Purpose::Note, true);
+        }
+        seq
     }
 
     /// Queues a claim to be asked for; false when too many wait already.
     #[must_use]
-    pub fn push_ask(&mut self, key: Key) -> bool {
-        if self.asks.len() + self.asks_flying >= ASKS_MAX {
+    pub fn push_ask(&mut self, of: AskOf) -> bool {
+        if !self.has_room() {
             return false;
         }
-        self.asks.push_back(key);
+        self.asks.push_back(of);
         true
+    }
+
+    /// Whether one more claim may be asked for.
+    pub fn has_room(&self) -> bool {
+        self.asks.len() + self.asks_flying < ASKS_MAX
+    }
+
+    /// Queues what has been admitted before and must be asked for again.
+    pub fn push_ask_again(&mut self, of: AskOf) {
+        self.asks.push_back(of);
     }
 
     /// Whether there is something that `fill` would send.
     pub fn has_unsent(&self) -> bool {
-        self.sent < self.flights.len() || !self.urgent.is_empty() || !self.asks.is_empty()
+        self.sent < self.flights.len() || !self.asks.is_empty()
     }
 
     /// Whether an answer is awaited or due to be asked for.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.urgent.is_empty() && self.asks.is_empty()
+        self.flights.is_empty() && self.asks.is_empty()
     }
 
     /// How many operations are sent and not answered.
@@ -117,9 +150,17 @@ impl Outbox {
                 | Purpose::End(_)
                 | Purpose::Publish(..)
                 | Purpose::PublishLate
+                | Purpose::Delegate(_)
+                | Purpose::Return
+                | Purpose::Refill(_)
+                | Purpose::Note
                 | Purpose::Close(_) => None,
             });
-        flying.chain(self.asks.iter().copied()).collect()
+        let unsent = self.asks.iter().filter_map(|of| match of {
+            AskOf::Claim(key) => Some(*key),
+            AskOf::Spot(_) => None,
+        });
+        flying.chain(unsent).collect()
     }
 
     /// Forgets the claims not yet sent (all were refused).
@@ -133,7 +174,7 @@ impl Outbox {
         &mut self,
         session: SessionId,
         generation: Generation,
-        mut acquire: impl FnMut(Key, Seq) -> Option<Operation>,
+        mut acquire: impl FnMut(AskOf, Seq) -> Option<Operation>,
     ) -> Vec<Operate> {
         let acked = Seq(self
             .flights
@@ -174,7 +215,7 @@ impl Outbox {
         }
         flight.answered = true;
         let purpose = flight.purpose;
-        if matches!(purpose, Purpose::Ask(_)) {
+        if matches!(purpose, Purpose::Ask(_) | Purpose::Delegate(_)) {
             self.asks_flying -= 1;
         }
         while self.flights.front().is_some_and(|flight| flight.answered) {
@@ -209,8 +250,7 @@ impl Outbox {
     /// Answers the purposes of what will never be answered.
     pub fn reset(&mut self) -> Vec<Purpose> {
         let flying = self.flights.drain(..).filter(|flight| !flight.answered);
-        let mut void: Vec<Purpose> = flying.map(|flight| flight.purpose).collect();
-        void.extend(self.urgent.drain(..).map(|(_, purpose)| purpose));
+        let void: Vec<Purpose> = flying.map(|flight| flight.purpose).collect();
         let asks = std::mem::take(&mut self.asks);
         *self = Self::new(Seq(0));
         self.asks = asks;
@@ -222,35 +262,36 @@ impl Outbox {
         self.next = Seq(applied.0 + 1);
     }
 
-    fn number_next(&mut self, acquire: &mut impl FnMut(Key, Seq) -> Option<Operation>) -> bool {
-        let seq = self.next;
-        let (operation, purpose) = match self.urgent.pop_front() {
-            Some(urgent) => urgent,
-            None => loop {
-                let Some(key) = self.asks.pop_front() else {
-                    return false;
+    fn number_next(&mut self, acquire: &mut impl FnMut(AskOf, Seq) -> Option<Operation>) -> bool {
+        while let Some(of) = self.asks.pop_front() {
+            if let Some(operation) = acquire(of, self.next) {
+                self.asks_flying += 1;
+                let purpose = match of {
+                    AskOf::Claim(key) => Purpose::Ask(key),
+                    AskOf::Spot(id) => Purpose::Delegate(id),
                 };
-                if let Some(operation) = acquire(key, seq) {
-                    self.asks_flying += 1;
-                    break (operation, Purpose::Ask(key));
-                }
-            },
-        };
+                self.push_flight(operation, purpose, false);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn push_flight(&mut self, operation: Operation, purpose: Purpose, answered: bool) {
         self.flights.push_back(Flight {
-            seq,
+            seq: self.next,
             operation,
             purpose,
-            answered: false,
+            answered,
         });
-        self.next = Seq(seq.0 + 1);
-        true
+        self.next = Seq(self.next.0 + 1);
     }
 }
 
 /// Roughly how many bytes an operation takes on the wire.
 fn estimate(operation: &Operation) -> usize {
     match operation {
-        Operation::Acquire(acquire) => {
+        Operation::Acquire(acquire) | Operation::Delegate { acquire, .. } => {
             let names: usize = acquire
                 .locks
                 .iter()
@@ -261,6 +302,14 @@ fn estimate(operation: &Operation) -> usize {
             names + pairs + acquire.value.as_ref().map_or(0, |value| value.len()) + 256
         }
         Operation::SetValue { value, .. } => value.len() + 32,
-        Operation::Release(_) | Operation::Close => 32,
+        Operation::Return(back) => {
+            let kept = back.kept.iter().map(|kept| {
+                let pairs = kept.metadata.iter().map(|(k, v)| k.len() + v.len() + 8);
+                pairs.sum::<usize>() + 256
+            });
+            kept.sum::<usize>() + 64
+        }
+        Operation::InUse { .. } | Operation::Rename { .. } => 256,
+        Operation::Release(_) | Operation::Refill { .. } | Operation::Close => 32,
     }
 }

@@ -4,10 +4,12 @@
 
 use super::desk::Desk;
 use super::frame::FrameOut;
-use super::hold::{Key, Stage};
+use super::hold::{Hold, Stage};
+use super::outbox::AskOf;
 use super::session::StreamRef;
+use super::spot::Asked;
 use super::view::Prefix;
-use crate::table::command::{Acquire, Operation};
+use crate::table::command::{Acquire, Operation, Want};
 use crate::table::id::Seq;
 use crate::world::clock::Instant;
 
@@ -42,7 +44,7 @@ impl Desk {
                 frame.renewals.extend(self.session.renew(now));
                 self.quorum.doubt(now);
             }
-            self.fill_operations(&mut frame);
+            self.fill_operations(now, &mut frame);
         }
         (!frame.is_empty()).then_some(frame)
     }
@@ -53,38 +55,80 @@ impl Desk {
         link.is_some_and(|link| link.stream == Some(stream.number))
     }
 
-    fn fill_operations(&mut self, frame: &mut FrameOut) {
+    fn fill_operations(&mut self, now: Instant, frame: &mut FrameOut) {
         let Some(session) = self.session.id() else {
             return;
         };
         let (holds, by_seq, prefix) = (&mut self.holds, &mut self.by_seq, &self.prefix);
-        let acquire = |key: Key, seq: Seq| {
-            let hold = holds.get_mut(&key)?;
-            let operation = acquire(hold, prefix)?;
-            hold.asked_to_wait = hold.would_wait();
-            hold.seq = Some(seq);
-            by_seq.insert(seq, key);
-            Some(operation)
+        let (spots, habits) = (&mut self.spots, &mut self.habits);
+        let ask = |of: AskOf, seq: Seq| match of {
+            AskOf::Claim(key) => {
+                let hold = holds.get_mut(&key).filter(|hold| hold.spot.is_none())?;
+                let operation = acquire(hold, prefix)?;
+                hold.asked_to_wait = hold.would_wait();
+                hold.seq = Some(seq);
+                by_seq.insert(seq, key);
+                Some(operation)
+            }
+            AskOf::Spot(id) => {
+                let spot = spots.get(id).filter(|spot| spot.is_unsent())?;
+                let named = spot.best()?.key;
+                let mode = spot.best()?.mode;
+                let waits = spot.waiting().any(|key| holds[&key].would_wait());
+                let hold = &holds[&named];
+                let acquire = Acquire {
+                    priority: spot.priority(),
+                    locks: vec![Want {
+                        name: prefix.add(spot.name()).ok()?,
+                        mode,
+                    }],
+                    ..request(hold, prefix, waits)?
+                };
+                let block = habits.block(spot.name(), now);
+                let asked = Asked {
+                    seq,
+                    named,
+                    priority: acquire.priority,
+                    mode,
+                    waits,
+                    absent: false,
+                    recalled: None,
+                };
+                spots.sent(id, asked);
+                Some(match block {
+                    0 => Operation::Acquire(acquire),
+                    block => Operation::Delegate { acquire, block },
+                })
+            }
         };
         let generation = self.session.generation();
-        frame.operations = self.outbox.fill(session, generation, acquire);
+        frame.operations = self.outbox.fill(session, generation, ask);
     }
 }
 
 /// The request of a claim; `None` if it was given up meanwhile.
-fn acquire(hold: &super::hold::Hold, prefix: &Prefix) -> Option<Operation> {
-    let Stage::Asking { trace_id } = &hold.stage else {
+fn acquire(hold: &Hold, prefix: &Prefix) -> Option<Operation> {
+    if !matches!(hold.stage, Stage::Asking) {
         return None;
-    };
+    }
+    Some(Operation::Acquire(request(
+        hold,
+        prefix,
+        hold.would_wait(),
+    )?))
+}
+
+/// A claim as the core is asked for it.
+fn request(hold: &Hold, prefix: &Prefix, wait: bool) -> Option<Acquire> {
     let ask = &hold.ask;
-    Some(Operation::Acquire(Acquire {
+    Some(Acquire {
         claim_id: hold.id.clone(),
         owner: hold.owner(),
         locks: prefix.wants(ask).ok()?,
-        wait: hold.would_wait(),
+        wait,
         priority: ask.priority,
         metadata: ask.metadata.clone(),
         value: hold.value.clone().or_else(|| ask.value.clone()),
-        trace_id: trace_id.clone(),
-    }))
+        trace_id: hold.trace_id.clone(),
+    })
 }

@@ -49,6 +49,8 @@ pub struct Session {
     /// The deadline passed and the claims were told.
     jeopardy_told: bool,
     last: RenewalNumber,
+    /// The latest renewal whose answer has come, and with it the recalls told until then.
+    heard: RenewalNumber,
     /// Send time of each renewal that may still be acknowledged.
     open: BTreeMap<RenewalNumber, Instant>,
     renew_at: Option<Instant>,
@@ -88,6 +90,7 @@ impl Session {
             safe_until: None,
             jeopardy_told: false,
             last: RenewalNumber(0),
+            heard: RenewalNumber(0),
             open: BTreeMap::new(),
             renew_at: None,
             stream: Binding::None { not_before: None },
@@ -97,6 +100,11 @@ impl Session {
     /// The core's id of it.
     pub fn id(&self) -> Option<SessionId> {
         self.id
+    }
+
+    /// Who the sidecar is, for people.
+    pub fn identity(&self) -> &std::sync::Arc<str> {
+        &self.terms.identity
     }
 
     /// Its generation, as the last attach told.
@@ -177,6 +185,8 @@ impl Session {
             self.forget_deadlines();
         }
         self.last = self.last.max(last);
+        // The attach lists all recalls.
+        self.heard = last;
         // Acknowledgements of what went over earlier streams are void.
         self.open.clear();
         self.renew_at = Some(now);
@@ -208,6 +218,7 @@ impl Session {
             session,
             generation: self.generation,
             number: self.last,
+            heard: self.heard,
         })
     }
 
@@ -217,6 +228,7 @@ impl Session {
         let Some(sent) = self.open.remove(&number) else {
             return false;
         };
+        self.heard = self.heard.max(number);
         // An earlier one that is still open can only state an earlier deadline.
         self.open.retain(|open, _| *open > number);
         let until = safe_until(sent, ttl, self.terms.caution);
@@ -269,6 +281,7 @@ impl Session {
         self.safe_until = None;
         self.jeopardy_told = false;
         self.last = RenewalNumber(0);
+        self.heard = RenewalNumber(0);
         self.open.clear();
     }
 }

@@ -114,6 +114,13 @@ impl Desk {
             | ClaimState::Cancelled
             | ClaimState::Revoked => return Now::Done(Err(ClaimError::Ended(Box::new(view)))),
         }
+        if value.is_some()
+            && let Some(spot) = self.holds[&key].spot
+            && view.state == ClaimState::Granted
+        {
+            // What it publishes is for all to see, so it holds by name.
+            self.surrender(now, spot);
+        }
         let hold = self.holds.get_mut(&key).expect("looked up just now");
         hold.ttl = ttl.unwrap_or(hold.ttl);
         hold.attend_until = now + hold.ttl;
@@ -168,7 +175,7 @@ impl Desk {
                 *until = now + hold.ttl;
                 false
             }
-            Stage::Asking { .. } | Stage::Waiting { .. } | Stage::Withheld { .. } => true,
+            Stage::Asking | Stage::Waiting { .. } | Stage::Withheld { .. } => true,
             Stage::Ended(_) => return,
         };
         if !closed_by_app {

@@ -36,7 +36,7 @@ pub fn view(hold: &Hold, light: Light) -> ClaimView {
         safe_for: None,
         safe_until: None,
         waited: hold.waited.unwrap_or_else(|| light.now.since(hold.asked)),
-        local: false,
+        local: hold.local,
         replayed: false,
         revision: hold.journal.revision(),
         ahead: None,
@@ -45,8 +45,8 @@ pub fn view(hold: &Hold, light: Light) -> ClaimView {
         mode: light.mode,
     };
     match &hold.stage {
-        Stage::Asking { .. } | Stage::Withheld { .. } => view.expires_in = attended(hold, light),
-        Stage::Waiting { ahead } => {
+        Stage::Asking | Stage::Withheld { .. } => view.expires_in = attended(hold, light),
+        Stage::Waiting { ahead, .. } => {
             view.ahead = Some(*ahead);
             view.expires_in = attended(hold, light);
         }

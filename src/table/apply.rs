@@ -20,6 +20,8 @@ pub(super) struct Step {
     pub(super) freed: BTreeSet<LockName>,
     /// Locks that changed visibly.
     pub(super) changed: BTreeSet<LockName>,
+    /// Locks whose tries may be decided by now.
+    pub(super) tried: BTreeSet<LockName>,
     /// Owners who may have come to stand on a cycle.
     pub(super) suspects: BTreeSet<OwnerKey>,
 }
@@ -34,6 +36,7 @@ impl Table {
             effects: Vec::new(),
             freed: BTreeSet::new(),
             changed: BTreeSet::new(),
+            tried: BTreeSet::new(),
             suspects: BTreeSet::new(),
         };
         let reply = self.dispatch(&mut step, command);
@@ -85,7 +88,7 @@ impl Table {
     }
 
     /// Grants first, then looks for cycles: a grant may take an edge away, and never adds one. Ends,
-    /// because each turn serves a lock, clears a suspect or ends a waiting claim, and only the granting
+    /// because each turn serves a lock, clears a suspect, looks at tries or ends a waiting claim, and only the granting
     /// or ending of a claim gives new work.
     fn settle(&mut self, step: &mut Step) {
         loop {
@@ -93,13 +96,17 @@ impl Table {
                 self.serve(step, &name);
                 continue;
             }
-            let Some(suspect) = step.suspects.pop_first() else {
+            if let Some(suspect) = step.suspects.pop_first() {
+                if let Some(deadlock) = self.find_deadlock(&suspect) {
+                    self.end_victim(step, deadlock);
+                    step.suspects.insert(suspect); // there may be a second cycle through the same owner
+                }
+                continue;
+            }
+            let Some(name) = step.tried.pop_first() else {
                 return;
             };
-            if let Some(deadlock) = self.find_deadlock(&suspect) {
-                self.end_victim(step, deadlock);
-                step.suspects.insert(suspect); // there may be a second cycle through the same owner
-            }
+            self.refuse_trials(step, &name);
         }
     }
 
@@ -116,6 +123,7 @@ impl Table {
     /// Tells the watchers, remembers locks that are free now, and forgets the oldest beyond the bound.
     fn remember_or_forget(&mut self, step: &mut Step) {
         for name in std::mem::take(&mut step.changed) {
+            self.recall(step, &name);
             let Some(lock) = self.locks.get(&name) else {
                 continue;
             };

@@ -2,8 +2,10 @@
 //! In: the table as it stands. Out: plain copies with the revision at which they were true.
 //! Never: anything from replayed effects.
 
+use super::delegation::{Pledge, Recall};
 use super::id::{ClaimId, ClaimRef, Generation, RenewalNumber, Revision, Seq, SessionId, Token};
 use super::state::{Stage, Table};
+use super::token::TokenBlock;
 
 /// A session as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +37,33 @@ pub struct AttachedClaim {
     pub tokens: Vec<Token>,
     /// Whether an operator wants it gone.
     pub breaking: bool,
+    /// If it is a delegation.
+    pub delegation: Option<AttachedDelegation>,
+}
+
+/// What a session must know of a delegation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachedDelegation {
+    /// The newest block of its tokens.
+    pub block: TokenBlock,
+    /// Whether others wait for it.
+    pub recalled: bool,
+    /// Whether somebody waits to hear if it is in use.
+    pub answer: bool,
 }
 
 impl Table {
+    fn attached_delegation(&self, name: ClaimRef) -> Option<AttachedDelegation> {
+        match self.pledge(name)? {
+            Pledge::Asked { .. } => None,
+            Pledge::Given { block, recall } => Some(AttachedDelegation {
+                block: *block,
+                recalled: *recall != Recall::None,
+                answer: *recall == Recall::AnswerWanted,
+            }),
+        }
+    }
+
     /// All that a session holds and waits for; `None` if there is no such session (any more).
     pub fn attachment(&self, id: SessionId) -> Option<Attachment> {
         let session = self.session(id)?;
@@ -53,6 +79,7 @@ impl Table {
                 claim_id: claim.claim_id.clone(),
                 tokens,
                 breaking,
+                delegation: self.attached_delegation(name),
             }
         });
         Some(Attachment {

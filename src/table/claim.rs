@@ -35,32 +35,44 @@ impl Ending {
 }
 
 impl Table {
-    /// Grants, queues or refuses a new claim.
+    /// Grants, queues or refuses a new claim, which is to be a delegation with a block of so many tokens
+    /// (0: a plain claim).
     pub(super) fn acquire(
         &mut self,
         step: &mut Step,
         name: ClaimRef,
         ask: &Acquire,
+        block: u32,
     ) -> OperationReply {
         if let Err(refusal) = self.check(ask) {
             return OperationReply::Refused(refusal);
         }
         let place = self.next_place(ask.priority);
+        let block = self.block_for(&ask.locks, block);
         let blocked = ask.locks.iter().find(|want| !self.admits_at(want, place));
         let Some(blocked) = blocked else {
             self.enroll(name, ask, place);
             let owner = self.owner_of(name);
             step.suspects.insert(owner); // others may wait for it now while another of its claims waits
-            return OperationReply::Granted(self.grant(step, name).0);
+            self.pledge_to(name, block, false);
+            let grant = self.grant(step, name).0;
+            return match self.delegate(&grant, &ask.locks) {
+                Some(delegated) => OperationReply::Delegated(delegated),
+                None => OperationReply::Granted(grant),
+            };
         };
-        if !ask.wait {
+        if !ask.wait && !self.may_be_free(&ask.locks, place) {
             return OperationReply::Refused(self.in_the_way(&blocked.name));
         }
         if let Some(refusal) = self.queue_full(&ask.locks) {
             return OperationReply::Refused(refusal);
         }
+        let behind = self
+            .blocker(&blocked.name, None)
+            .map(|other| self.party(other));
         self.enroll(name, ask, place);
         self.enqueue(name, &ask.locks, place);
+        self.pledge_to(name, block, !ask.wait);
         let owner = self.owner_of(name);
         if let Some(deadlock) = self.find_deadlock(&owner)
             && deadlock.victim == name
@@ -79,6 +91,7 @@ impl Table {
         OperationReply::Queued {
             revision,
             ahead: self.ahead(&ask.locks, place),
+            behind,
         }
     }
 
@@ -153,6 +166,7 @@ impl Table {
             },
         };
         let revision = self.record(step, name, event);
+        self.drop_pledge(name);
         let claim = self.unenroll(name);
         self.dirty.insert(Key::Claim(name));
         for want in &claim.locks {
@@ -178,8 +192,13 @@ impl Table {
 
     /// Grants a claim out of the queue and tells its session. True if that promoted a waiter.
     pub(super) fn grant_waiting(&mut self, step: &mut Step, name: ClaimRef) -> bool {
+        let locks = self.claims.get(&name).expect(CLAIM_IS_LIVE).locks.clone();
         let (grant, promoted) = self.grant(step, name);
-        step.effects.push(Effect::Granted(grant));
+        let effect = match self.delegate(&grant, &locks) {
+            Some(delegated) => Effect::Delegated(delegated),
+            None => Effect::Granted(grant),
+        };
+        step.effects.push(effect);
         promoted
     }
 
@@ -209,6 +228,9 @@ impl Table {
             self.free.remove(&(lock.revision, name.clone()));
         }
         lock.revision = revision;
+        if !self.pledges.is_empty() {
+            step.tried.insert(name.clone());
+        }
         if step.changed.insert(name.clone()) {
             self.dirty.insert(Key::Lock(name.clone()));
         }
@@ -247,6 +269,7 @@ impl Table {
 
     /// Undoes `enroll` and `enqueue` of a claim that nobody has seen.
     fn withdraw(&mut self, name: ClaimRef, place: Place) {
+        self.drop_pledge(name);
         let claim = self.unenroll(name);
         for want in &claim.locks {
             let lock = self.lock_mut(&want.name);
@@ -326,7 +349,7 @@ impl Table {
         });
     }
 
-    fn lock_mut(&mut self, name: &LockName) -> &mut Lock {
+    pub(super) fn lock_mut(&mut self, name: &LockName) -> &mut Lock {
         self.locks.entry(name.clone()).or_default()
     }
 }

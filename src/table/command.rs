@@ -9,6 +9,7 @@ use super::id::{
     ClaimId, ClaimRef, DelayNumber, Generation, LockName, OwnerId, RenewalNumber, Revision, Seq,
     SessionId, SessionKey, Token,
 };
+use super::token::TokenBlock;
 
 /// One change of one shard's table. An entry of the log holds many, applied in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,9 @@ pub struct Renewal {
     pub generation: Generation,
     /// Greater than that of every earlier renewal of this session.
     pub number: RenewalNumber,
+    /// The latest renewal whose answer the sidecar had when it sent this one: it acknowledges the recalls
+    /// that were told until then.
+    pub heard: RenewalNumber,
 }
 
 /// One operation of a session with its place in the session's order.
@@ -91,6 +95,40 @@ pub struct Operate {
 pub enum Operation {
     /// Claims one or more locks, all or nothing.
     Acquire(Acquire),
+    /// Claims one lock for the session: once granted it is a delegation, under which the sidecar grants
+    /// local claims, numbered from a block of so many tokens. Where none can be had, a plain claim.
+    Delegate {
+        /// The claim in whose name it is asked for.
+        acquire: Acquire,
+        /// How many tokens beyond that of the claim itself.
+        block: u32,
+    },
+    /// Gives a delegation back. Local claims that still hold go on as plain ones, in the same entry: the
+    /// first is named by the seq of this operation, each further one by the next seq, which are used up.
+    Return(Return),
+    /// The answer to a recall that must not wait: a local claim uses the lock now.
+    InUse {
+        /// The seq of the delegation.
+        delegation: Seq,
+        /// The claim that uses it.
+        user: User,
+    },
+    /// Asks for another block of tokens before the last runs out.
+    Refill {
+        /// The seq of the delegation.
+        delegation: Seq,
+        /// How many.
+        block: u32,
+    },
+    /// A claim of the session that still waits goes on in the name of another local claim.
+    Rename {
+        /// The seq of the waiting claim.
+        claim: Seq,
+        /// In whose name.
+        user: User,
+        /// Its class.
+        priority: u8,
+    },
     /// Ends a granted claim; if it still waits, the wait (a cancel that crossed its grant releases it).
     Release(Release),
     /// Publishes what an elected leader wants others to see.
@@ -102,6 +140,23 @@ pub enum Operation {
     },
     /// Ends the session itself; what it still holds dies with it.
     Close,
+}
+
+impl Operation {
+    /// How many seqs beyond its own it uses up.
+    pub fn further_seqs(&self) -> u64 {
+        match self {
+            Self::Return(back) => (back.kept.len() as u64).saturating_sub(1),
+            Self::Acquire(_)
+            | Self::Delegate { .. }
+            | Self::InUse { .. }
+            | Self::Refill { .. }
+            | Self::Rename { .. }
+            | Self::Release(_)
+            | Self::SetValue { .. }
+            | Self::Close => 0,
+        }
+    }
 }
 
 /// A request for one or more locks of the shard.
@@ -123,6 +178,47 @@ pub struct Acquire {
     pub value: Option<Arc<str>>,
     /// The W3C trace id of the request, 32 hex digits, or empty.
     pub trace_id: Arc<str>,
+}
+
+/// A local claim of a sidecar, as the core is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The app's id of the claim.
+    pub claim_id: ClaimId,
+    /// Its owner.
+    pub owner: OwnerId,
+    /// The W3C trace id of its request, or empty.
+    pub trace_id: Arc<str>,
+}
+
+/// Gives a delegation back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Return {
+    /// The seq of the delegation.
+    pub delegation: Seq,
+    /// The newest token given under it, if any beyond that of the first claim.
+    pub newest: Option<Token>,
+    /// The newest token given under it to an exclusive claim.
+    pub newest_exclusive: Option<Token>,
+    /// How many local claims it has served.
+    pub grants: u64,
+    /// Local claims that still hold.
+    pub kept: Vec<Kept>,
+}
+
+/// A local claim that goes on as a plain one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Who.
+    pub user: User,
+    /// How it holds: exclusive or shared.
+    pub mode: Mode,
+    /// Its token, out of the delegation's blocks.
+    pub token: Token,
+    /// Its class.
+    pub priority: u8,
+    /// Free text of the app.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// One lock of a claim and how it is wanted.
@@ -298,6 +394,8 @@ pub enum OperationReply {
         revision: Revision,
         /// How many claims go before it, at most over its locks.
         ahead: u32,
+        /// One of those that it waits for.
+        behind: Option<Party>,
     },
     /// The claim was not accepted and leaves no trace but history.
     Refused(Refusal),
@@ -312,6 +410,29 @@ pub enum OperationReply {
     ValueSet(bool),
     /// To [`Operation::Close`].
     Closed,
+    /// To [`Operation::Delegate`]: the claim holds, and so does the session.
+    Delegated(Delegated),
+    /// To [`Operation::Return`]; `kept` tells whether the claims named in it hold as plain ones now. They do
+    /// not if the delegation was gone.
+    Returned {
+        /// When this became true.
+        revision: Revision,
+        /// Whether there was something to return.
+        kept: bool,
+    },
+    /// To [`Operation::Refill`]; none if the delegation is gone or no tokens are left.
+    Refilled(Option<TokenBlock>),
+    /// To [`Operation::InUse`] and [`Operation::Rename`].
+    Noted,
+}
+
+/// A lock that now belongs to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delegated {
+    /// The claim in whose name it was asked for, with its own token.
+    pub grant: Grant,
+    /// For local claims; empty where the lock cannot be delegated.
+    pub block: TokenBlock,
 }
 
 /// What a release found.
@@ -437,6 +558,27 @@ pub enum Effect {
     },
     /// A waiting claim was granted.
     Granted(Grant),
+    /// A waiting delegation was granted.
+    Delegated(Delegated),
+    /// Others wait for a delegated lock: it is to be given back once no local claim uses it. Told again
+    /// with every renewal until it is.
+    Recalled {
+        /// Which delegation.
+        claim: ClaimRef,
+        /// When this became true.
+        revision: Revision,
+        /// Somebody would not wait: if a local claim uses the lock, that is to be said now.
+        answer: bool,
+    },
+    /// A try that waited for the answer to a recall: the lock is in use.
+    Refused {
+        /// Which claim.
+        claim: ClaimRef,
+        /// When this became true.
+        revision: Revision,
+        /// Why.
+        refusal: Refusal,
+    },
     /// A claim ended other than by its own session's release.
     ClaimEnded {
         /// Which claim.

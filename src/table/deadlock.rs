@@ -165,7 +165,8 @@ impl Table {
     fn blockers(&self, site: &Site<'_>, mode: Mode, unread: Unread) -> Vec<(ClaimRef, bool)> {
         let conflicts = |name: &ClaimRef| {
             let other = self.mode_of(*name, site.name).expect(CLAIM_IS_LIVE);
-            !(mode == Mode::Shared && other == Mode::Shared)
+            // Whoever uses a delegation waits for nothing; see `delegation.rs`.
+            !(mode == Mode::Shared && other == Mode::Shared) && !self.is_delegated(*name)
         };
         let from = unread.from.unwrap_or(Place {
             rank: 0,
@@ -295,6 +296,9 @@ impl<'a> Search<'a> {
         let mut held_by: Vec<Vec<(usize, Mode)>> = vec![Vec::new(); self.owners.len()];
         for (at, site) in self.sites.iter_mut().enumerate() {
             for holder in site.lock.holders.iter() {
+                if self.table.is_delegated(*holder) {
+                    continue;
+                }
                 // Whoever is not reachable blocks nobody who is: as good as gone.
                 let owner = self.owner_index.get(&self.table.owner_of(*holder));
                 let mode = self.table.mode_of(*holder, site.name);

@@ -1,85 +1,450 @@
-//! Blocks of tokens: the one way a number leaves the shard's counter.
-//! In: how many are needed. Out: numbers that were never given out. Never: a number twice, or 2^53.
+//! A lock that belongs to a session: how it is given, called back and returned.
+//! In: delegations asked for, waiters, returns. Out: blocks of tokens, recalls, plain claims again.
+//! Never: a delegation of what has a lock-delay, or a token of one block under another delegation.
+//!
+//! In the table a delegation is a claim that holds its lock, beside which a [`Pledge`] is kept. It keeps
+//! others out like any holder, but it is no edge of a deadlock: its sidecar grants local claims under it
+//! only to owners that have no other claim, so whoever uses it waits for nothing. An owner that comes to
+//! have more takes its claims back into the table first (`Return` with `kept`), where all is exact.
 
-use super::id::{TOKEN_MAX, Token};
-use super::state::{Counters, Table};
+use std::sync::Arc;
 
-/// Consecutive tokens that nobody else will ever get. A grant takes a block of one for each of its
-/// locks; a delegation will take a larger one and number its local grants from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TokenBlock {
-    first: u64,
-    len: u64,
+use super::apply::Step;
+use super::claim::{CLAIM_IS_LIVE, Ending, party_entry};
+use super::command::{
+    Delegated, Effect, EndCause, Grant, Kept, Mode, OperationReply, Party, Return, User, Want,
+};
+use super::id::{ClaimRef, LockName, RenewalNumber, Revision, Seq, SessionId};
+use super::state::{Claim, HistoryEvent, Key, PartyEntry, Place, Stage, Table};
+use super::token::TokenBlock;
+
+/// Most tokens of one block.
+pub const BLOCK_MAX: u32 = 1 << 16;
+/// A renewal that acknowledges no recall told with the answers to the last so many renewals is refused:
+/// whoever renews and hears nothing must not keep what others wait for.
+pub const UNHEARD_MAX: u64 = 8;
+/// Most recalls that are told again with one renewal; the rest come with the next.
+const RECALLS_TOLD_MAX: usize = 1_024;
+
+/// What is special about a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pledge {
+    /// It waits.
+    Asked {
+        /// To be a delegation with so many tokens; 0 for a plain claim.
+        block: u32,
+        /// It would not wait, but for the answer to a recall.
+        trial: bool,
+    },
+    /// It is a delegation.
+    Given {
+        /// Its present block.
+        block: TokenBlock,
+        /// Whether others wait for it.
+        recall: Recall,
+    },
 }
 
-impl TokenBlock {
-    /// The tokens, in ascending order.
-    pub fn tokens(self) -> impl Iterator<Item = Token> {
-        (self.first..self.first + self.len).filter_map(Token::new)
-    }
-
-    /// How many.
-    pub fn len(self) -> u64 {
-        self.len
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(self) -> bool {
-        self.len == 0
-    }
-}
-
-impl Counters {
-    /// Takes the next `len` tokens; `None`, and nothing taken, if so many are not left.
-    pub(super) fn reserve(&mut self, len: u64) -> Option<TokenBlock> {
-        let last = self.token.checked_add(len)?;
-        if last > TOKEN_MAX {
-            return None;
-        }
-        let first = self.token + 1;
-        self.token = last;
-        Some(TokenBlock { first, len })
-    }
+/// How far a recall has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recall {
+    /// Nobody waits.
+    None,
+    /// It was asked for.
+    Asked,
+    /// It was asked for, and whether it is in use.
+    AnswerWanted,
+    /// A local claim uses it; it comes back later.
+    InUse(Box<User>),
 }
 
 impl Table {
-    /// Whether a claim over so many locks could still be numbered. No number left, no grant.
-    pub(super) fn has_tokens(&self, locks: usize) -> bool {
-        (locks as u64) <= TOKEN_MAX - self.counters.token.min(TOKEN_MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn numbers(block: Option<TokenBlock>) -> Vec<u64> {
-        block.map_or(Vec::new(), |block| block.tokens().map(Token::get).collect())
+    /// The delegation that a claim is, if it is one.
+    pub fn pledge(&self, name: ClaimRef) -> Option<&Pledge> {
+        self.pledges.get(&name)
     }
 
-    #[test]
-    fn blocks_never_overlap_and_ascend() {
-        let mut counters = Counters::default();
-        assert_eq!(numbers(counters.reserve(3)), [1, 2, 3]);
-        assert_eq!(numbers(counters.reserve(1)), [4]);
-        assert_eq!(numbers(counters.reserve(2)), [5, 6]);
-        assert_eq!(counters.token, 6);
+    /// Whether a holder is a delegation.
+    pub(super) fn is_delegated(&self, name: ClaimRef) -> bool {
+        matches!(self.pledges.get(&name), Some(Pledge::Given { .. }))
     }
 
-    #[test]
-    fn the_last_number_is_given_out_once_and_nothing_beyond() {
-        let mut counters = Counters {
-            token: TOKEN_MAX - 2,
-            ..Counters::default()
+    /// Whether a waiting claim would rather be refused.
+    pub(super) fn is_trial(&self, name: ClaimRef) -> bool {
+        matches!(
+            self.pledges.get(&name),
+            Some(Pledge::Asked { trial: true, .. })
+        )
+    }
+
+    /// Notes what is special about a claim that is about to wait.
+    pub(super) fn pledge_to(&mut self, name: ClaimRef, block: u32, trial: bool) {
+        if block > 0 || trial {
+            self.put_pledge(name, Pledge::Asked { block, trial });
+        }
+    }
+
+    pub(super) fn put_pledge(&mut self, name: ClaimRef, pledge: Pledge) {
+        let recalled = match &pledge {
+            Pledge::Asked { .. }
+            | Pledge::Given {
+                recall: Recall::None,
+                ..
+            } => false,
+            Pledge::Given { .. } => true,
         };
-        assert_eq!(counters.reserve(3), None);
-        assert_eq!(
-            counters.token,
-            TOKEN_MAX - 2,
-            "a refused block takes nothing"
+        if recalled {
+            self.recalled.insert(name);
+        } else {
+            self.recalled.remove(&name);
+        }
+        self.pledges.insert(name, pledge);
+        self.dirty.insert(Key::Pledge(name));
+    }
+
+    pub(super) fn drop_pledge(&mut self, name: ClaimRef) {
+        if self.pledges.remove(&name).is_some() {
+            self.recalled.remove(&name);
+            self.dirty.insert(Key::Pledge(name));
+        }
+    }
+
+    /// How many tokens a delegation of these locks would get: none where it cannot be one.
+    pub(super) fn block_for(&self, locks: &[Want], wanted: u32) -> u32 {
+        let [want] = locks else { return 0 };
+        if self.lock_delay_of(&want.name) > 0 {
+            return 0;
+        }
+        let left = u32::try_from(self.counters.left().saturating_sub(1)).unwrap_or(u32::MAX);
+        wanted.min(BLOCK_MAX).min(left)
+    }
+
+    /// Makes a claim that was just granted the delegation it asked to be.
+    pub(super) fn delegate(&mut self, grant: &Grant, locks: &[Want]) -> Option<Delegated> {
+        let Some(Pledge::Asked { block, .. }) = self.pledges.get(&grant.claim) else {
+            return None;
+        };
+        // A policy may have come since it was asked for.
+        let wanted = self.block_for(locks, *block);
+        let block = if wanted > 0 {
+            self.counters.reserve(wanted.into())
+        } else {
+            None
+        };
+        let Some(block) = block else {
+            self.drop_pledge(grant.claim);
+            return None;
+        };
+        let pledge = Pledge::Given {
+            block,
+            recall: Recall::None,
+        };
+        self.put_pledge(grant.claim, pledge);
+        Some(Delegated {
+            grant: grant.clone(),
+            block,
+        })
+    }
+
+    /// What becomes of a claim that is blocked and would not wait: it waits after all while only recalls
+    /// keep it from an answer.
+    pub(super) fn may_be_free(&self, locks: &[Want], place: Place) -> bool {
+        locks
+            .iter()
+            .all(|want| self.admits_at(want, place) || self.awaits_answers(want, place))
+    }
+
+    /// Whether all that keeps a claim from a lock are delegations that have not said whether they use
+    /// it, and tries that wait for the same answers.
+    fn awaits_answers(&self, want: &Want, place: Place) -> bool {
+        let Some(lock) = self.locks.get(&want.name) else {
+            return false;
+        };
+        let answer_is_due = |holder: &ClaimRef| {
+            matches!(
+                self.pledges.get(holder),
+                Some(Pledge::Given { recall, .. }) if !matches!(recall, Recall::InUse(_))
+            )
+        };
+        lock.closed.is_none()
+            && lock.holders.iter().any(&answer_is_due)
+            && lock.holders.iter().all(answer_is_due)
+            && lock
+                .queue
+                .range(..place)
+                .all(|(_, waiter)| self.is_trial(*waiter))
+    }
+
+    /// Refuses the tries of a lock that need not wait for an answer any more.
+    pub(super) fn refuse_trials(&mut self, step: &mut Step, name: &LockName) {
+        let Some(lock) = self.locks.get(name) else {
+            return;
+        };
+        let decided = |waiter: &ClaimRef| {
+            let claim = self.claims.get(waiter).expect(CLAIM_IS_LIVE);
+            let Stage::Waiting { place, .. } = claim.stage else {
+                return false;
+            };
+            self.is_trial(*waiter) && !self.may_be_free(&claim.locks, place)
+        };
+        let Some(waiter) = lock.queue.values().copied().find(decided) else {
+            return;
+        };
+        let claim = self.claims.get(&waiter).expect(CLAIM_IS_LIVE);
+        let Stage::Waiting { place, .. } = claim.stage else {
+            return;
+        };
+        let blocked = claim.locks.iter().find(|want| !self.admits_at(want, place));
+        let blocked = blocked.expect("whoever could be granted was").name.clone();
+        let refusal = self.in_the_way_of(&blocked, Some(waiter));
+        let revision = self.leave(step, waiter, EndCause::Cancelled);
+        step.effects.push(Effect::Refused {
+            claim: waiter,
+            revision,
+            refusal,
+        });
+    }
+
+    /// Calls back the delegations of a lock for which somebody waits.
+    pub(super) fn recall(&mut self, step: &mut Step, name: &LockName) {
+        let Some(lock) = self.locks.get(name) else {
+            return;
+        };
+        if lock.queue.is_empty() || self.pledges.is_empty() {
+            return;
+        }
+        let answer = lock.queue.values().any(|waiter| self.is_trial(*waiter));
+        let holders: Vec<ClaimRef> = lock.holders.iter().copied().collect();
+        for holder in holders {
+            let Some(Pledge::Given { block, recall }) = self.pledges.get(&holder) else {
+                continue;
+            };
+            let next = match (recall, answer) {
+                (Recall::None, false) => Recall::Asked,
+                (Recall::None | Recall::Asked, true) => Recall::AnswerWanted,
+                (Recall::Asked, false) | (Recall::AnswerWanted | Recall::InUse(_), _) => continue,
+            };
+            let block = *block;
+            self.put_pledge(
+                holder,
+                Pledge::Given {
+                    block,
+                    recall: next,
+                },
+            );
+            self.tell_recall(step, holder);
+        }
+    }
+
+    /// Tells a session again of what it is to give back; see [`UNHEARD_MAX`].
+    pub(super) fn recall_again(&mut self, step: &mut Step, session: SessionId) -> bool {
+        let from = ClaimRef {
+            session,
+            seq: Seq(0),
+        };
+        let to = ClaimRef {
+            session,
+            seq: Seq(u64::MAX),
+        };
+        let due: Vec<ClaimRef> = self
+            .recalled
+            .range(from..=to)
+            .take(RECALLS_TOLD_MAX)
+            .copied()
+            .collect();
+        for name in &due {
+            self.tell_recall(step, *name);
+        }
+        !due.is_empty()
+    }
+
+    fn tell_recall(&self, step: &mut Step, claim: ClaimRef) {
+        let Some(Pledge::Given { recall, .. }) = self.pledges.get(&claim) else {
+            return;
+        };
+        step.effects.push(Effect::Recalled {
+            claim,
+            revision: self.counters.revision,
+            answer: *recall == Recall::AnswerWanted,
+        });
+    }
+
+    /// A local claim uses a delegation that others would try for.
+    pub(super) fn in_use(
+        &mut self,
+        step: &mut Step,
+        name: ClaimRef,
+        user: &User,
+    ) -> OperationReply {
+        if let Some(Pledge::Given { block, .. }) = self.pledges.get(&name) {
+            let recall = Recall::InUse(Box::new(user.clone()));
+            let pledge = Pledge::Given {
+                block: *block,
+                recall,
+            };
+            self.put_pledge(name, pledge);
+            let claim = self.claims.get(&name).expect(CLAIM_IS_LIVE);
+            step.tried
+                .extend(claim.locks.iter().map(|want| want.name.clone()));
+        }
+        OperationReply::Noted
+    }
+
+    /// Another block for a delegation. Its claims' tokens go on ascending: the counter never goes back.
+    pub(super) fn refill(&mut self, name: ClaimRef, wanted: u32) -> OperationReply {
+        let Some(Pledge::Given { recall, .. }) = self.pledges.get(&name) else {
+            return OperationReply::Refilled(None);
+        };
+        let recall = recall.clone();
+        let Some(block) = self.counters.reserve(wanted.clamp(1, BLOCK_MAX).into()) else {
+            return OperationReply::Refilled(None);
+        };
+        self.put_pledge(name, Pledge::Given { block, recall });
+        OperationReply::Refilled(Some(block))
+    }
+
+    /// A waiting claim goes on in another's name and class.
+    pub(super) fn rename(
+        &mut self,
+        step: &mut Step,
+        name: ClaimRef,
+        user: &User,
+        priority: u8,
+    ) -> OperationReply {
+        let Some(claim) = self.claims.get(&name) else {
+            return OperationReply::Noted;
+        };
+        let Stage::Waiting { place, .. } = claim.stage else {
+            return OperationReply::Noted;
+        };
+        self.parties.remove(&party_entry(name, claim));
+        let claim = self.claims.get_mut(&name).expect(CLAIM_IS_LIVE);
+        claim.claim_id = user.claim_id.clone();
+        claim.owner = user.owner.clone();
+        claim.trace_id = user.trace_id.clone();
+        self.parties.insert(PartyEntry {
+            owner: (name.session, user.owner.clone()),
+            holds: false,
+            seq: name.seq,
+        });
+        self.dirty.insert(Key::Claim(name));
+        if place.rank > 0 {
+            self.reclass(step, name, priority);
+        }
+        step.suspects.insert((name.session, user.owner.clone()));
+        OperationReply::Noted
+    }
+
+    /// Ends a delegation. Its local claims that still hold become plain ones before anybody else can be
+    /// granted the lock.
+    pub(super) fn return_delegation(
+        &mut self,
+        step: &mut Step,
+        session: SessionId,
+        seq: Seq,
+        back: &Return,
+    ) -> OperationReply {
+        let name = ClaimRef {
+            session,
+            seq: back.delegation,
+        };
+        if !self.is_delegated(name) {
+            return OperationReply::Returned {
+                revision: self.counters.revision,
+                kept: false,
+            };
+        }
+        let locks = self.claims[&name].locks.clone();
+        let ending = Ending {
+            measured: None,
+            note: Arc::from(format!("{} local grants", back.grants)),
+            cause: EndCause::Released,
+        };
+        self.end(step, name, ending);
+        let mut revision = self.counters.revision;
+        for (place, kept) in (0..).zip(&back.kept) {
+            let claim = ClaimRef {
+                session,
+                seq: Seq(seq.0 + place),
+            };
+            revision = self.keep(step, claim, &locks[0], kept);
+        }
+        let lock = self.lock_mut(&locks[0].name);
+        lock.newest.any = lock.newest.any.max(back.newest);
+        lock.newest.exclusive = lock.newest.exclusive.max(back.newest_exclusive);
+        OperationReply::Returned {
+            revision,
+            kept: true,
+        }
+    }
+
+    /// A local claim as a plain one that holds.
+    fn keep(&mut self, step: &mut Step, name: ClaimRef, want: &Want, kept: &Kept) -> Revision {
+        let want = Want {
+            name: want.name.clone(),
+            mode: kept.mode,
+        };
+        let claim = Claim {
+            claim_id: kept.user.claim_id.clone(),
+            owner: kept.user.owner.clone(),
+            locks: vec![want.clone()],
+            priority: kept.priority,
+            metadata: kept.metadata.clone(),
+            value: None,
+            trace_id: kept.user.trace_id.clone(),
+            stage: Stage::Holding {
+                tokens: vec![kept.token],
+                granted: self.counters.revision,
+                breaking: false,
+            },
+        };
+        self.parties.insert(party_entry(name, &claim));
+        self.claims.insert(name, Box::new(claim));
+        self.dirty.insert(Key::Claim(name));
+        let revision = self.record(
+            step,
+            name,
+            HistoryEvent::Granted {
+                tokens: vec![kept.token],
+            },
         );
-        assert_eq!(numbers(counters.reserve(2)), [TOKEN_MAX - 1, TOKEN_MAX]);
-        assert_eq!(counters.reserve(1), None);
-        assert_eq!(counters.reserve(u64::MAX), None);
+        let lock = self.lock_mut(&want.name);
+        lock.holders.insert(name);
+        lock.used.add(want.mode);
+        lock.limits.add(want.mode);
+        lock.newest.any = lock.newest.any.max(Some(kept.token));
+        if want.mode == Mode::Exclusive {
+            lock.newest.exclusive = lock.newest.exclusive.max(Some(kept.token));
+        }
+        self.touch(step, &want.name, revision);
+        step.suspects
+            .insert((name.session, kept.user.owner.clone()));
+        revision
+    }
+
+    /// Who uses a delegation, as far as its sidecar has said.
+    pub(super) fn user_of(&self, name: ClaimRef) -> Option<Party> {
+        let Some(Pledge::Given {
+            recall: Recall::InUse(user),
+            ..
+        }) = self.pledges.get(&name)
+        else {
+            return None;
+        };
+        Some(Party {
+            claim: name,
+            claim_id: user.claim_id.clone(),
+            owner: user.owner.clone(),
+            identity: self.identity_of(name.session),
+        })
+    }
+
+    /// Whether a renewal may count; see [`UNHEARD_MAX`].
+    pub(super) fn hears(
+        listed: Option<RenewalNumber>,
+        number: RenewalNumber,
+        heard: RenewalNumber,
+    ) -> bool {
+        listed.is_none_or(|listed| heard >= listed || number.0 < listed.0 + UNHEARD_MAX)
     }
 }

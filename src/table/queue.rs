@@ -251,12 +251,17 @@ impl Table {
     /// Moves a waiter before all that are not promoted. It may be next now, and those it overtook wait
     /// for it now: its locks are served again, and its owner may have closed a cycle.
     fn promote(&mut self, step: &mut Step, name: ClaimRef) {
+        self.replace(step, name, 0);
+    }
+
+    /// Gives a waiter another rank in all its queues.
+    fn replace(&mut self, step: &mut Step, name: ClaimRef, rank: u8) {
         let claim = self.claims.get_mut(&name).expect(CLAIM_IS_LIVE);
         let Stage::Waiting { place, .. } = &mut claim.stage else {
             return;
         };
         let old = *place;
-        place.rank = 0;
+        place.rank = rank;
         let new = *place;
         let wants = claim.locks.clone();
         let revision = self.bump();
@@ -268,8 +273,19 @@ impl Table {
             self.touch(step, &want.name, revision);
             step.freed.insert(want.name.clone());
         }
+        self.dirty.insert(Key::Claim(name));
         let owner = self.owner_of(name);
         step.suspects.insert(owner);
+    }
+
+    /// Moves a waiter into another class. It keeps its arrival.
+    pub(super) fn reclass(&mut self, step: &mut Step, name: ClaimRef, priority: u8) {
+        let claim = self.claims.get_mut(&name).expect(CLAIM_IS_LIVE);
+        if claim.priority == priority {
+            return;
+        }
+        claim.priority = priority;
+        self.replace(step, name, rank_of(priority));
     }
 
     fn first_from(&self, name: &LockName, from: Place) -> Option<(Place, ClaimRef)> {

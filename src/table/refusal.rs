@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::command::{Acquire, Mode, Refusal, Want};
-use super::id::{LockName, PRIORITY_MAX};
+use super::id::{ClaimRef, LockName, PRIORITY_MAX};
 use super::state::Table;
 
 impl Table {
@@ -50,6 +50,11 @@ impl Table {
 
     /// Who keeps a claim from a lock: its delay, else a holder, else the first who waits.
     pub(super) fn in_the_way(&self, name: &LockName) -> Refusal {
+        self.in_the_way_of(name, None)
+    }
+
+    /// As [`Self::in_the_way`], for a claim that waits already.
+    pub(super) fn in_the_way_of(&self, name: &LockName, waiter: Option<ClaimRef>) -> Refusal {
         let lock = self.locks.get(name).expect("a lock that blocks exists");
         if let Some(closed) = lock.closed {
             return Refusal::LockDelay {
@@ -57,15 +62,23 @@ impl Table {
                 delay_ms: closed.delay_ms,
             };
         }
-        let other = lock.holders.first().or_else(|| lock.queue.values().next());
-        let other = *other.expect("a lock that blocks and is not closed is held or waited for");
+        let other = self.blocker(name, waiter);
+        let other = other.expect("a lock that blocks and is not closed is held or waited for");
+        let waiting = lock.queue.len() - usize::from(waiter.is_some());
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         Refusal::Held {
             lock: name.clone(),
-            holder: self.party(other),
+            holder: self.user_of(other).unwrap_or_else(|| self.party(other)),
             holders: count(lock.holders.len()),
-            waiters: count(lock.queue.len()),
+            waiters: count(waiting),
         }
+    }
+
+    /// A claim that keeps others from a lock: a holder, else the first who waits.
+    pub(super) fn blocker(&self, name: &LockName, waiter: Option<ClaimRef>) -> Option<ClaimRef> {
+        let lock = self.locks.get(name)?;
+        let mut waiting = lock.queue.values().filter(|other| Some(**other) != waiter);
+        lock.holders.first().or_else(|| waiting.next()).copied()
     }
 
     /// The first lock for which too many wait already.

@@ -37,6 +37,7 @@ impl Table {
             ttl_ms: open.ttl_ms,
             generation,
             renewal: RenewalNumber(0),
+            listed: None,
             seq: Seq(0),
             acked: Seq(0),
         };
@@ -63,8 +64,19 @@ impl Table {
         if renewal.generation != session.generation || renewal.number <= session.renewal {
             return RenewalReply::Superseded;
         }
+        if !Self::hears(session.listed, renewal.number, renewal.heard) {
+            return RenewalReply::Superseded;
+        }
+        if session.listed.is_some_and(|listed| renewal.heard >= listed) {
+            session.listed = None;
+        }
         session.renewal = renewal.number;
         let ttl_ms = session.ttl_ms;
+        if self.recall_again(step, renewal.session)
+            && let Some(session) = self.sessions.get_mut(&renewal.session)
+        {
+            session.listed.get_or_insert(renewal.number);
+        }
         self.dirty.insert(Key::Session(renewal.session));
         step.effects.push(Effect::SessionTimer {
             session: renewal.session,
@@ -106,8 +118,9 @@ impl Table {
                 None => OperateReply::Forgotten,
             };
         }
-        session.seq = expected;
-        let overflow = Seq(expected.0.saturating_sub(REPLIES_MAX));
+        let last = Seq(expected.0 + operate.operation.further_seqs());
+        session.seq = last;
+        let overflow = Seq(last.0.saturating_sub(REPLIES_MAX));
         self.dirty.insert(Key::Session(operate.session));
         self.forget(
             operate.session,
@@ -118,6 +131,11 @@ impl Table {
             let key = (operate.session, operate.seq);
             self.replies.insert(key, reply.clone());
             self.dirty.insert(Key::Reply(key.0, key.1));
+            for further in expected.0 + 1..=last.0 {
+                let key = (operate.session, Seq(further));
+                self.replies.insert(key, OperationReply::Noted);
+                self.dirty.insert(Key::Reply(key.0, key.1));
+            }
         }
         OperateReply::Applied(reply)
     }
@@ -128,7 +146,20 @@ impl Table {
             seq,
         };
         match &operate.operation {
-            Operation::Acquire(ask) => self.acquire(step, named(operate.seq), ask),
+            Operation::Acquire(ask) => self.acquire(step, named(operate.seq), ask, 0),
+            Operation::Delegate { acquire, block } => {
+                self.acquire(step, named(operate.seq), acquire, *block)
+            }
+            Operation::Return(back) => {
+                self.return_delegation(step, operate.session, operate.seq, back)
+            }
+            Operation::InUse { delegation, user } => self.in_use(step, named(*delegation), user),
+            Operation::Refill { delegation, block } => self.refill(named(*delegation), *block),
+            Operation::Rename {
+                claim,
+                user,
+                priority,
+            } => self.rename(step, named(*claim), user, *priority),
             Operation::Release(release) => self.release(step, named(release.claim), release),
             Operation::SetValue { claim, value } => self.set_value(step, named(*claim), value),
             Operation::Close => {

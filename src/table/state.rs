@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::command::{EndCause, Mode, OperationReply, Policy, Want};
+use super::delegation::Pledge;
 use super::holders::Holders;
 use super::id::{
     ClaimId, ClaimRef, DelayNumber, Generation, LockName, OwnerId, RenewalNumber, Revision, Seq,
@@ -25,6 +26,10 @@ pub struct Table {
     pub(super) replies: BTreeMap<(SessionId, Seq), OperationReply>,
     pub(super) claims: BTreeMap<ClaimRef, Box<Claim>>,
     pub(super) locks: BTreeMap<LockName, Box<Lock>>,
+    /// What is special about some of the claims.
+    pub(super) pledges: BTreeMap<ClaimRef, Pledge>,
+    /// Delegations that are called back. Derived from `pledges`.
+    pub(super) recalled: BTreeSet<ClaimRef>,
     /// The live claims of each owner, those that wait first. Derived from `claims`.
     pub(super) parties: BTreeSet<PartyEntry>,
     /// Free locks that are remembered for their newest tokens, by last change. Derived from `locks`.
@@ -75,6 +80,8 @@ pub struct Session {
     pub generation: Generation,
     /// The last renewal that was applied.
     pub renewal: RenewalNumber,
+    /// The first renewal with whose answer recalls were told that are not acknowledged yet.
+    pub listed: Option<RenewalNumber>,
     /// The last operation that was applied.
     pub seq: Seq,
     /// Replies up to here are forgotten.
@@ -247,6 +254,8 @@ pub enum Key {
     Policy(Arc<str>),
     /// A history record.
     History(Revision),
+    /// What is special about a live claim.
+    Pledge(ClaimRef),
 }
 
 /// The value of a [`Key`], borrowed from the table or about to be loaded into one.
@@ -260,6 +269,8 @@ pub enum Object {
     Reply(OperationReply),
     /// See [`Key::Claim`].
     Claim(Claim),
+    /// See [`Key::Pledge`].
+    Pledge(Pledge),
     /// See [`Key::Lock`].
     Lock {
         /// A lock-delay in force.
@@ -285,6 +296,8 @@ impl PartialEq for Table {
             replies,
             claims,
             locks,
+            pledges,
+            recalled,
             parties,
             free,
             policies,
@@ -297,6 +310,8 @@ impl PartialEq for Table {
             && *replies == other.replies
             && *claims == other.claims
             && *locks == other.locks
+            && *pledges == other.pledges
+            && *recalled == other.recalled
             && *parties == other.parties
             && *free == other.free
             && *policies == other.policies

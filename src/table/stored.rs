@@ -3,6 +3,7 @@
 //! Never: a table from objects that do not fit together.
 
 use super::claim::party_entry;
+use super::delegation::{Pledge, Recall};
 use super::id::{ClaimRef, LockName, SessionId};
 use super::state::{Claim, Counters, Key, Lock, Object, Stage, Table};
 
@@ -51,6 +52,7 @@ impl Table {
                 let claim = self.claims.get(name)?;
                 Some(Object::Claim(Claim::clone(claim)))
             }
+            Key::Pledge(name) => self.pledges.get(name).cloned().map(Object::Pledge),
             Key::Lock(name) => self.locks.get(name).map(|lock| stored_lock(lock)),
             Key::Policy(prefix) => self.policies.get(prefix).copied().map(Object::Policy),
             Key::History(at) => self.history.get(at).cloned().map(Object::History),
@@ -68,6 +70,8 @@ impl Table {
             replies.map(|((id, seq), it)| (Key::Reply(*id, *seq), Object::Reply(it.clone())));
         let claims = self.claims.iter();
         let claims = claims.map(|(name, it)| (Key::Claim(*name), Object::Claim(Claim::clone(it))));
+        let pledges = self.pledges.iter();
+        let pledges = pledges.map(|(name, it)| (Key::Pledge(*name), Object::Pledge(it.clone())));
         let locks = self.locks.iter();
         let locks = locks.map(|(name, it)| (Key::Lock(name.clone()), stored_lock(it)));
         let policies = self.policies.iter();
@@ -82,6 +86,7 @@ impl Table {
             .chain(locks)
             .chain(policies)
             .chain(history)
+            .chain(pledges)
     }
 
     /// A table of stored objects, in any order. Nothing of it is to be stored again.
@@ -102,6 +107,7 @@ impl Table {
         for name in names {
             table.link_claim(name)?;
         }
+        table.link_pledges()?;
         table.link_locks()?;
         Ok(table)
     }
@@ -119,6 +125,7 @@ impl Table {
             (Key::Claim(name), Object::Claim(it)) => {
                 self.claims.insert(name, Box::new(it)).is_some()
             }
+            (Key::Pledge(name), Object::Pledge(it)) => self.pledges.insert(name, it).is_some(),
             (
                 Key::Lock(name),
                 Object::Lock {
@@ -142,6 +149,7 @@ impl Table {
                 | Key::Session(_)
                 | Key::Reply(..)
                 | Key::Claim(_)
+                | Key::Pledge(_)
                 | Key::Lock(_)
                 | Key::Policy(_)
                 | Key::History(_),
@@ -192,6 +200,22 @@ impl Table {
             };
             if !fits {
                 return Err(LoadError::BadStage(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn link_pledges(&mut self) -> Result<(), LoadError> {
+        for (name, pledge) in &self.pledges {
+            let holds = self.claims.get(name).map(|claim| &claim.stage);
+            match (holds, pledge) {
+                (Some(Stage::Waiting { .. }), Pledge::Asked { .. }) => {}
+                (Some(Stage::Holding { .. }), Pledge::Given { recall, .. }) => {
+                    if *recall != Recall::None {
+                        self.recalled.insert(*name);
+                    }
+                }
+                (Some(_) | None, _) => return Err(LoadError::BadStage(*name)),
             }
         }
         Ok(())

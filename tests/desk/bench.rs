@@ -116,6 +116,7 @@ impl Bench {
             },
             no_quorum_after: ms(BOUND),
             prefix: Arc::from(""),
+            delegate: false,
             seed: [7; 32],
         };
         Self::with(rules)
@@ -258,6 +259,7 @@ impl Bench {
                     claim_id: id("whatever"),
                     tokens: tokens.iter().copied().map(token).collect(),
                     breaking: false,
+                    delegation: None,
                 })
                 .collect(),
         };
@@ -311,7 +313,7 @@ impl Bench {
             .rev()
             .find_map(|(seq, operation)| match operation {
                 Operation::Acquire(acquire) => Some((*seq, acquire.clone())),
-                Operation::Release(_) | Operation::SetValue { .. } | Operation::Close => None,
+                _ => None,
             });
         found.expect("an acquire was sent")
     }
@@ -324,7 +326,7 @@ impl Bench {
             .iter()
             .filter_map(|(_, operation)| match operation {
                 Operation::Release(Release { claim, cause, .. }) => Some((*claim, *cause)),
-                Operation::Acquire(_) | Operation::SetValue { .. } | Operation::Close => None,
+                _ => None,
             });
         releases.collect()
     }
@@ -351,7 +353,14 @@ impl Bench {
         let (seq, _) = self.asked();
         self.revision += 1;
         let revision = Revision(self.revision);
-        self.reply(seq, OperationReply::Queued { revision, ahead: 1 });
+        self.reply(
+            seq,
+            OperationReply::Queued {
+                revision,
+                ahead: 1,
+                behind: None,
+            },
+        );
         seq
     }
 

@@ -96,6 +96,9 @@ impl Heard {
                 }
                 Told::ClaimEnded(claim, cause)
             }
+            Effect::Delegated(_) | Effect::Recalled { .. } | Effect::Refused { .. } => {
+                unreachable!("these schedules delegate nothing")
+            }
             Effect::BreakAsked { claim, revision } => {
                 self.revisions.push(revision);
                 Told::BreakAsked(claim)
@@ -155,13 +158,19 @@ pub fn plain(reply: Reply) -> Reply {
         OperationReply::Queued { ahead, .. } => OperationReply::Queued {
             revision: zero,
             ahead,
+            behind: None,
         },
         OperationReply::Ended { was, .. } => OperationReply::Ended {
             revision: zero,
             was,
         },
         OperationReply::Refused(refusal) => OperationReply::Refused(plain_refusal(refusal)),
-        said @ (OperationReply::ValueSet(_) | OperationReply::Closed) => said,
+        said @ (OperationReply::ValueSet(_)
+        | OperationReply::Closed
+        | OperationReply::Delegated(_)
+        | OperationReply::Returned { .. }
+        | OperationReply::Refilled(_)
+        | OperationReply::Noted) => said,
     }))
 }
 

@@ -277,6 +277,10 @@ fn reply_name(reply: &Reply) -> &'static str {
             OperationReply::ValueSet(true) => "value set",
             OperationReply::ValueSet(false) => "value not set",
             OperationReply::Closed => "closed",
+            OperationReply::Delegated(_)
+            | OperationReply::Returned { .. }
+            | OperationReply::Refilled(_)
+            | OperationReply::Noted => unreachable!("these schedules delegate nothing"),
             OperationReply::Refused(refusal) => match refusal {
                 Refusal::Held { .. } => "refused: held",
                 Refusal::LockDelay { .. } => "refused: lock-delay",

@@ -236,6 +236,7 @@ fn upheaval(profile: &Profile, slow: &Slow, session: &Session, dice: &mut Dice) 
                         SessionId(dice.below(99))
                     },
                     generation: Generation(if dice.percent(95) { 1 } else { 2 }),
+                    heard: RenewalNumber(0),
                     number: RenewalNumber(if stale {
                         session.renewal
                     } else {

@@ -330,6 +330,11 @@ impl Slow {
                 let found = claim.map(|claim| claim.value = Some(value.clone()));
                 OperationReply::ValueSet(found.is_some())
             }
+            Operation::Delegate { .. }
+            | Operation::Return(_)
+            | Operation::InUse { .. }
+            | Operation::Refill { .. }
+            | Operation::Rename { .. } => unreachable!("these schedules delegate nothing"),
             Operation::Close => {
                 self.end_session(operate.session, EndCause::SessionClosed);
                 OperationReply::Closed
@@ -442,6 +447,7 @@ impl Slow {
         OperationReply::Queued {
             revision: Revision(0),
             ahead,
+            behind: None,
         }
     }
 

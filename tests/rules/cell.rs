@@ -151,6 +151,7 @@ impl Cell {
             session,
             generation: Generation(1),
             number: RenewalNumber(number),
+            heard: RenewalNumber(0),
         };
         match self.apply(Command::Renew(vec![renewal])) {
             (Reply::Renewed(replies), effects) => (replies[0], effects),

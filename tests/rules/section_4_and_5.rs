@@ -229,6 +229,7 @@ fn rule_6_an_attach_of_another_generation_refuses_operations_and_renewals() {
         session: s[0],
         generation: Generation(2),
         number: RenewalNumber(1),
+        heard: RenewalNumber(0),
     };
     let (reply, _) = cell.apply(Command::Renew(vec![renewal]));
     assert_eq!(reply, Reply::Renewed(vec![RenewalReply::Superseded]));

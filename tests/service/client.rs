@@ -243,6 +243,7 @@ impl Client {
             session: self.session,
             generation: self.generation,
             number,
+            heard: 0,
         };
         self.send(v1::SidecarFrame {
             renewals: vec![renewal],

@@ -212,6 +212,7 @@ fn operate_reply() -> impl Strategy<Value = OperateReply> {
         any::<(u64, u32)>().prop_map(|(revision, ahead)| OperationReply::Queued {
             revision: Revision(revision),
             ahead,
+            behind: None,
         }),
         refusal().prop_map(OperationReply::Refused),
         (any::<u64>(), was).prop_map(|(revision, was)| OperationReply::Ended {
@@ -265,6 +266,7 @@ fn attachment() -> impl Strategy<Value = Attachment> {
             claim_id,
             tokens,
             breaking,
+            delegation: None,
         },
     );
     (
@@ -403,10 +405,10 @@ proptest! {
 
     #[test]
     fn renewals_and_their_replies_come_back(
-        session: u64, generation: u32, number: u64, ttl_ms: u32, kind in 0..3,
+        session: u64, generation: u32, number: u64, heard: u64, ttl_ms: u32, kind in 0..3,
     ) {
         let (session, number) = (SessionId(session), RenewalNumber(number));
-        let renewal = Renewal { session, generation: Generation(generation), number };
+        let renewal = Renewal { session, generation: Generation(generation), number, heard: RenewalNumber(heard) };
         prop_assert_eq!(Renewal::from(wired(v1::Renewal::from(&renewal))), renewal);
         let reply = match kind {
             0 => RenewalReply::Renewed { number, ttl_ms },

@@ -122,6 +122,7 @@ fn rule_5_2_a_reload_starts_every_session_with_its_full_ttl() {
             session: opened[0],
             generation: Generation(1),
             number: RenewalNumber(9),
+            heard: RenewalNumber(0),
         }]),
     );
     let mut expiry = Expiry::default();

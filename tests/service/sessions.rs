@@ -96,6 +96,9 @@ async fn a_new_stream_is_told_all_the_session_holds_and_the_older_one_ends() {
         claim_id: format!("claim-{claim}"),
         tokens,
         breaking: false,
+        block: None,
+        recalled: false,
+        answer: false,
     };
     assert_eq!(attached.claims, [told(1, vec![token]), told(2, vec![])]);
 

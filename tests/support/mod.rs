@@ -105,6 +105,7 @@ impl Workload {
                 session: session.id,
                 generation: session.generation,
                 number: RenewalNumber(session.renewal),
+                heard: RenewalNumber(0),
             }]);
         }
         session.seq += 1;

@@ -48,6 +48,17 @@ impl Script {
             OperationReply::ValueSet(true) => "set".into(),
             OperationReply::ValueSet(false) => "not a holder".into(),
             OperationReply::Closed => "closed".into(),
+            OperationReply::Delegated(delegated) => format!(
+                "delegated {} and {} more",
+                tokens(&delegated.grant.tokens),
+                delegated.block.len()
+            ),
+            OperationReply::Returned { kept: true, .. } => "returned".into(),
+            OperationReply::Returned { kept: false, .. } => "was gone".into(),
+            OperationReply::Refilled(block) => {
+                format!("{} more", block.map_or(0, |block| block.len()))
+            }
+            OperationReply::Noted => "noted".into(),
         }
     }
 
@@ -119,6 +130,19 @@ impl Script {
             } => {
                 let cycle = self.cycle(cycle);
                 format!("ended {}: {}, {cycle}", self.claim(*claim), kebab(*cause))
+            }
+            Effect::Delegated(delegated) => format!(
+                "delegated {} {} and {} more",
+                self.claim(delegated.grant.claim),
+                tokens(&delegated.grant.tokens),
+                delegated.block.len()
+            ),
+            Effect::Recalled { claim, answer, .. } => {
+                let answer = if *answer { ", in use?" } else { "" };
+                format!("recalled {}{answer}", self.claim(*claim))
+            }
+            Effect::Refused { claim, refusal, .. } => {
+                format!("refused {}: {}", self.claim(*claim), self.refusal(refusal))
             }
             Effect::BreakAsked { claim, .. } => format!("asked back {}", self.claim(*claim)),
             Effect::DelayTimer {

@@ -57,6 +57,7 @@ fn session(id: u64, seq: u64) -> Session {
         ttl_ms: 10_000,
         generation: Generation(1),
         renewal: RenewalNumber(0),
+        listed: None,
         seq: Seq(seq),
         acked: Seq(seq - 1),
     }

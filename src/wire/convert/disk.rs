@@ -50,6 +50,7 @@ pub fn object_to_bytes(key: &Key, object: &Object) -> Vec<u8> {
         Object::Session(session) => disk::Session::from(session).encode_to_vec(),
         Object::Reply(reply) => applied_reply(reply_seq(key), reply).encode_to_vec(),
         Object::Claim(claim) => disk::Claim::from(claim).encode_to_vec(),
+        Object::Pledge(pledge) => disk::Pledge::from(pledge).encode_to_vec(),
         Object::Lock {
             closed,
             newest,
@@ -76,6 +77,7 @@ pub fn object_from_bytes(key: &Key, bytes: &[u8]) -> Result<Object, StoredError>
             Object::Reply(kept_reply(*session, reply)?)
         }
         Key::Claim(_) => Object::Claim(disk::Claim::decode(bytes)?.try_into()?),
+        Key::Pledge(_) => Object::Pledge(disk::Pledge::decode(bytes)?.try_into()?),
         Key::Lock(_) => lock_object(&disk::Lock::decode(bytes)?)?,
         Key::Policy(_) => Object::Policy(disk::Policy::decode(bytes)?.into()),
         Key::History(_) => {
@@ -92,6 +94,7 @@ fn reply_seq(key: &Key) -> Seq {
         Key::Counters
         | Key::Session(_)
         | Key::Claim(_)
+        | Key::Pledge(_)
         | Key::Lock(_)
         | Key::Policy(_)
         | Key::History(_) => Seq(0),
@@ -106,6 +109,7 @@ fn history_revision(key: &Key) -> Revision {
         | Key::Session(_)
         | Key::Reply(..)
         | Key::Claim(_)
+        | Key::Pledge(_)
         | Key::Lock(_)
         | Key::Policy(_) => Revision(0),
     }
@@ -252,6 +256,7 @@ impl From<&Session> for disk::Session {
             renewal: session.renewal.0,
             seq: session.seq.0,
             acked: session.acked.0,
+            listed: session.listed.map_or(0, |listed| listed.0),
         }
     }
 }
@@ -268,6 +273,7 @@ impl TryFrom<disk::Session> for Session {
             renewal: RenewalNumber(session.renewal),
             seq: Seq(session.seq),
             acked: Seq(session.acked),
+            listed: (session.listed > 0).then_some(RenewalNumber(session.listed)),
         })
     }
 }

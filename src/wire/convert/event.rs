@@ -2,6 +2,7 @@
 //! In: effects and attachments of the table. Out: parts of a `CoreFrame`, and the same way back.
 //! Never: an effect that is no session's business.
 
+use super::delegation;
 use super::error::{ConvertError, Converted, all, claim_id, each, present, raw_tokens, tokens};
 use super::reply::{claim_ref, grant};
 use super::request::end_cause;
@@ -44,6 +45,34 @@ pub fn event(effect: &Effect) -> Option<(SessionId, v1::Event)> {
             };
             (*session, Wire::SessionEnded(ended))
         }
+        Effect::Delegated(delegated) => (
+            delegated.grant.claim.session,
+            Wire::Delegated(delegated.into()),
+        ),
+        Effect::Recalled {
+            claim,
+            revision,
+            answer,
+        } => {
+            let recalled = v1::Recalled {
+                claim: claim.seq.0,
+                revision: revision.0,
+                answer: *answer,
+            };
+            (claim.session, Wire::Recalled(recalled))
+        }
+        Effect::Refused {
+            claim,
+            revision,
+            refusal,
+        } => {
+            let refused = v1::Refused {
+                claim: claim.seq.0,
+                revision: revision.0,
+                refusal: Some(refusal.into()),
+            };
+            (claim.session, Wire::Refused(refused))
+        }
         Effect::SessionTimer { .. } | Effect::DelayTimer { .. } | Effect::LockChanged { .. } => {
             return None;
         }
@@ -65,6 +94,17 @@ pub fn effect(session: SessionId, event: v1::Event) -> Result<Effect, ConvertErr
         Wire::BreakAsked(asked) => Effect::BreakAsked {
             claim: claim_ref(session, asked.claim),
             revision: Revision(asked.revision),
+        },
+        Wire::Delegated(delegated) => Effect::Delegated(delegation::delegated(session, delegated)?),
+        Wire::Recalled(recalled) => Effect::Recalled {
+            claim: claim_ref(session, recalled.claim),
+            revision: Revision(recalled.revision),
+            answer: recalled.answer,
+        },
+        Wire::Refused(refused) => Effect::Refused {
+            claim: claim_ref(session, refused.claim),
+            revision: Revision(refused.revision),
+            refusal: present("Refused.refusal", refused.refusal)?.try_into()?,
         },
         Wire::SessionEnded(ended) => Effect::SessionEnded {
             session: SessionId(ended.session),
@@ -95,6 +135,7 @@ impl TryFrom<v1::Attached> for Attachment {
         let session = SessionId(attached.session);
         let claims = attached.claims.into_iter().map(|claim| {
             Ok(AttachedClaim {
+                delegation: delegation::attached(&claim)?,
                 claim: claim_ref(session, claim.claim),
                 claim_id: claim_id("AttachedClaim.claim_id", &claim.claim_id)?,
                 tokens: tokens("AttachedClaim.tokens", claim.tokens)?,
@@ -120,6 +161,9 @@ impl From<&AttachedClaim> for v1::AttachedClaim {
             claim_id: claim.claim_id.to_string(),
             tokens: raw_tokens(&claim.tokens),
             breaking: claim.breaking,
+            block: claim.delegation.as_ref().map(|held| held.block.into()),
+            recalled: claim.delegation.as_ref().is_some_and(|held| held.recalled),
+            answer: claim.delegation.as_ref().is_some_and(|held| held.answer),
         }
     }
 }

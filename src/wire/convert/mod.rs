@@ -5,6 +5,7 @@
 //! Encoding borrows and cannot fail (`From<&T>`); decoding consumes and can (`TryFrom`). What means
 //! something only within a session (replies, events) is converted by functions that take the session.
 
+mod delegation;
 pub mod disk;
 mod error;
 mod event;

@@ -2,6 +2,7 @@
 //! In: replies of the table. Out: parts of a `CoreFrame`, and the same way back.
 //! Never: a token or revision that the table did not state.
 
+use super::delegation;
 use super::error::{
     ConvertError, Converted, Problem, all, claim_id, each, fault, lock_name, owner_id, present,
     raw_tokens, tokens,
@@ -92,9 +93,14 @@ pub fn applied_reply(seq: Seq, reply: &OperationReply) -> v1::OperationReply {
     use v1::operation_reply::Outcome as Wire;
     let outcome = match reply {
         OperationReply::Granted(grant) => Wire::Granted(grant.into()),
-        OperationReply::Queued { revision, ahead } => Wire::Queued(v1::Queued {
+        OperationReply::Queued {
+            revision,
+            ahead,
+            behind,
+        } => Wire::Queued(v1::Queued {
             revision: revision.0,
             ahead: *ahead,
+            behind: behind.as_ref().map(Into::into),
         }),
         OperationReply::Refused(refusal) => Wire::Refused(refusal.into()),
         OperationReply::Ended { revision, was } => Wire::Ended(v1::Ended {
@@ -108,6 +114,15 @@ pub fn applied_reply(seq: Seq, reply: &OperationReply) -> v1::OperationReply {
         }),
         OperationReply::ValueSet(set) => Wire::ValueSet(*set),
         OperationReply::Closed => Wire::Closed(v1::Closed {}),
+        of_delegation @ (OperationReply::Delegated(_)
+        | OperationReply::Returned { .. }
+        | OperationReply::Refilled(_)
+        | OperationReply::Noted) => {
+            return v1::OperationReply {
+                seq: seq.0,
+                outcome: delegation::reply(of_delegation),
+            };
+        }
     };
     v1::OperationReply {
         seq: seq.0,
@@ -134,6 +149,7 @@ pub fn operate_reply(
         Wire::Queued(queued) => OperationReply::Queued {
             revision: Revision(queued.revision),
             ahead: queued.ahead,
+            behind: queued.behind.map(Party::try_from).transpose()?,
         },
         Wire::Refused(refusal) => OperationReply::Refused(refusal.try_into()?),
         Wire::Ended(ended) => OperationReply::Ended {
@@ -142,6 +158,12 @@ pub fn operate_reply(
         },
         Wire::ValueSet(set) => OperationReply::ValueSet(set),
         Wire::Closed(v1::Closed {}) => OperationReply::Closed,
+        Wire::Delegated(delegated) => {
+            OperationReply::Delegated(delegation::delegated(session, delegated)?)
+        }
+        Wire::Returned(returned) => returned.into(),
+        Wire::Refilled(refilled) => refilled.try_into()?,
+        Wire::Noted(v1::Noted {}) => OperationReply::Noted,
         Wire::Forgotten(v1::Forgotten {}) => return decided(reply.seq, OperateReply::Forgotten),
         Wire::GapExpected(expected) => {
             let expected = Seq(expected);

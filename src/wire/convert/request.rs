@@ -2,6 +2,7 @@
 //! In: parts of a `SidecarFrame`. Out: commands of the table, and the same way back.
 //! Never: a judgement on the request itself; refusing is the table's.
 
+use super::delegation;
 use super::error::{
     ConvertError, Converted, Problem, all, claim_id, each, fault, lock_name, owner_id, present,
     session_key,
@@ -43,6 +44,7 @@ impl From<&Renewal> for v1::Renewal {
             session: renewal.session.0,
             generation: renewal.generation.0,
             number: renewal.number.0,
+            heard: renewal.heard.0,
         }
     }
 }
@@ -53,6 +55,7 @@ impl From<v1::Renewal> for Renewal {
             session: SessionId(renewal.session),
             generation: Generation(renewal.generation),
             number: RenewalNumber(renewal.number),
+            heard: RenewalNumber(renewal.heard),
         }
     }
 }
@@ -65,15 +68,20 @@ impl From<&Operate> for v1::Operation {
             generation: operate.generation.0,
             seq: operate.seq.0,
             acked: operate.acked.0,
-            operation: Some(match &operate.operation {
-                Operation::Acquire(acquire) => Wire::Acquire(acquire.into()),
-                Operation::Release(release) => Wire::Release(release.into()),
-                Operation::SetValue { claim, value } => Wire::SetValue(v1::SetValue {
+            operation: match &operate.operation {
+                Operation::Acquire(acquire) => Some(Wire::Acquire(acquire.into())),
+                Operation::Release(release) => Some(Wire::Release(release.into())),
+                Operation::SetValue { claim, value } => Some(Wire::SetValue(v1::SetValue {
                     claim: claim.0,
                     value: value.to_string(),
-                }),
-                Operation::Close => Wire::Close(v1::Close {}),
-            }),
+                })),
+                Operation::Close => Some(Wire::Close(v1::Close {})),
+                of_delegation @ (Operation::Delegate { .. }
+                | Operation::Return(_)
+                | Operation::InUse { .. }
+                | Operation::Refill { .. }
+                | Operation::Rename { .. }) => delegation::operation(of_delegation),
+            },
         }
     }
 }
@@ -96,6 +104,14 @@ impl TryFrom<v1::Operation> for Operate {
                     value: set.value.into(),
                 },
                 Wire::Close(v1::Close {}) => Operation::Close,
+                Wire::Delegate(ask) => ask.try_into()?,
+                Wire::ReturnDelegation(back) => Operation::Return(back.try_into()?),
+                Wire::InUse(told) => told.try_into()?,
+                Wire::Refill(refill) => Operation::Refill {
+                    delegation: Seq(refill.delegation),
+                    block: refill.block,
+                },
+                Wire::Rename(rename) => rename.try_into()?,
             },
         })
     }

@@ -1,0 +1,450 @@
+//! PURE: one lock at this sidecar: who waits for it here, who uses it, and what the core has given.
+//! In: claims that come and go, what the core says. Out: who is next, with which token.
+//! Never: two incompatible users, a token twice, or a user without the core's leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::hold::Key;
+use crate::table::command::{Mode, Party};
+use crate::table::id::{LockName, Seq, Token};
+use crate::table::queue::PASSED_MAX;
+use crate::table::token::TokenBlock;
+use crate::world::clock::Instant;
+
+/// One lock at this sidecar; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SpotId(pub u64);
+
+/// A claim that waits here.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiter {
+    /// Which.
+    pub key: Key,
+    /// How it wants the lock.
+    pub mode: Mode,
+    /// Its class.
+    pub priority: u8,
+    /// How often a later claim of a higher class went before it.
+    passed: u32,
+}
+
+/// A claim that uses the lock under a delegation.
+#[derive(Debug, Clone, Copy)]
+pub struct User {
+    /// Which.
+    pub key: Key,
+    /// How.
+    pub mode: Mode,
+    /// Its token.
+    pub token: Token,
+}
+
+/// The request that was sent for all who wait here.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The core's name of it.
+    pub seq: Seq,
+    /// The claim in whose name it was asked.
+    pub named: Key,
+    /// Its class there.
+    pub priority: u8,
+    /// How the lock was asked for.
+    pub mode: Mode,
+    /// The core may queue it.
+    pub waits: bool,
+    /// A new stream did not list it although the core has seen it: its reply is history.
+    pub absent: bool,
+    /// A recall that was told before the grant, and whether an answer is due.
+    pub recalled: Option<bool>,
+}
+
+/// How far it is with the core.
+#[derive(Debug)]
+pub enum Stage {
+    /// Not sent yet.
+    Unsent,
+    /// Sent, and not answered.
+    Sent(Asked),
+    /// In the core's queue.
+    Queued {
+        /// The request.
+        asked: Asked,
+        /// How many went before it.
+        ahead: u32,
+        /// One of those.
+        behind: Option<Box<Party>>,
+    },
+    /// Delegated to this session.
+    Given(Given),
+}
+
+/// A delegation.
+#[derive(Debug)]
+pub struct Given {
+    /// The core's name of it.
+    pub seq: Seq,
+    /// Exclusive, or shared with other sidecars.
+    pub mode: Mode,
+    /// The token that came with the grant, until it is used.
+    pub first: Option<Token>,
+    /// Tokens for further claims.
+    pub block: TokenBlock,
+    /// More of them.
+    pub spare: TokenBlock,
+    /// More were asked for.
+    pub refilling: bool,
+    /// How many to ask for next.
+    pub refill: u32,
+    /// Others want it.
+    pub recalled: bool,
+    /// They want to hear whether it is in use.
+    pub answer_due: bool,
+    /// The newest token used.
+    pub newest: Option<Token>,
+    /// The newest used exclusively.
+    pub newest_exclusive: Option<Token>,
+    /// Claims that needed no question to the core.
+    pub hits: u64,
+}
+
+/// One lock at this sidecar.
+#[derive(Debug)]
+pub struct Spot {
+    name: LockName,
+    /// How far it is with the core.
+    pub stage: Stage,
+    /// Who uses it.
+    pub users: Vec<User>,
+    queue: Vec<Waiter>,
+    /// Of the queue, who has not been told that it waits.
+    pub fresh: Vec<Key>,
+    idle_since: Option<Instant>,
+}
+
+/// A claim that may use the lock now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Which.
+    pub key: Key,
+    /// Its token.
+    pub token: Token,
+    /// Without a question to the core.
+    pub local: bool,
+}
+
+impl Given {
+    /// Just granted.
+    pub fn new(asked: &Asked, first: Token, block: TokenBlock, refill: u32) -> Self {
+        Self {
+            seq: asked.seq,
+            mode: asked.mode,
+            first: Some(first),
+            block,
+            spare: TokenBlock::default(),
+            refilling: false,
+            refill,
+            recalled: asked.recalled.is_some(),
+            answer_due: asked.recalled == Some(true),
+            newest: None,
+            newest_exclusive: None,
+            hits: 0,
+        }
+    }
+
+    /// How many tokens are left.
+    pub fn tokens(&self) -> u64 {
+        self.block.len() + self.spare.len()
+    }
+
+    fn take(&mut self, mode: Mode) -> Option<(Token, bool)> {
+        let (token, local) = match self.first.take() {
+            Some(first) => (first, false),
+            None => {
+                if self.block.is_empty() {
+                    self.block = std::mem::take(&mut self.spare);
+                }
+                self.hits += 1;
+                (self.block.take()?, true)
+            }
+        };
+        self.newest = self.newest.max(Some(token));
+        if mode == Mode::Exclusive {
+            self.newest_exclusive = self.newest_exclusive.max(Some(token));
+        }
+        Some((token, local))
+    }
+}
+
+impl Spot {
+    /// The app's name of the lock.
+    pub fn name(&self) -> &LockName {
+        &self.name
+    }
+
+    /// Takes a claim into the queue.
+    pub fn push(&mut self, key: Key, mode: Mode, priority: u8) {
+        self.queue.push(Waiter {
+            key,
+            mode,
+            priority,
+            passed: 0,
+        });
+        self.fresh.push(key);
+    }
+
+    /// Takes a claim out. True if it used the lock.
+    pub fn remove(&mut self, key: Key) -> bool {
+        let users = self.users.len();
+        self.users.retain(|user| user.key != key);
+        self.queue.retain(|waiter| waiter.key != key);
+        self.fresh.retain(|fresh| *fresh != key);
+        self.users.len() < users
+    }
+
+    /// Who waits, in order of arrival.
+    pub fn waiting(&self) -> impl Iterator<Item = Key> + '_ {
+        self.queue.iter().map(|waiter| waiter.key)
+    }
+
+    /// How many wait.
+    pub fn waiters(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a claim waits here.
+    pub fn has_waiter(&self, key: Key) -> bool {
+        self.queue.iter().any(|waiter| waiter.key == key)
+    }
+
+    /// Who is next: one that was passed too often, else the first of the highest class.
+    pub fn best(&self) -> Option<Waiter> {
+        self.best_place().map(|place| self.queue[place])
+    }
+
+    /// The class in which to wait for them all.
+    pub fn priority(&self) -> u8 {
+        let classes = self.queue.iter().map(|waiter| waiter.priority);
+        classes.max().unwrap_or(0)
+    }
+
+    /// Whether it is to be asked for.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self.stage, Stage::Unsent)
+    }
+
+    /// The request under way.
+    pub fn asked(&self) -> Option<&Asked> {
+        match &self.stage {
+            Stage::Sent(asked) | Stage::Queued { asked, .. } => Some(asked),
+            Stage::Unsent | Stage::Given(_) => None,
+        }
+    }
+
+    /// The request under way.
+    pub fn asked_mut(&mut self) -> Option<&mut Asked> {
+        match &mut self.stage {
+            Stage::Sent(asked) | Stage::Queued { asked, .. } => Some(asked),
+            Stage::Unsent | Stage::Given(_) => None,
+        }
+    }
+
+    /// The delegation.
+    pub fn given(&self) -> Option<&Given> {
+        match &self.stage {
+            Stage::Given(given) => Some(given),
+            Stage::Unsent | Stage::Sent(_) | Stage::Queued { .. } => None,
+        }
+    }
+
+    /// The delegation.
+    pub fn given_mut(&mut self) -> Option<&mut Given> {
+        match &mut self.stage {
+            Stage::Given(given) => Some(given),
+            Stage::Unsent | Stage::Sent(_) | Stage::Queued { .. } => None,
+        }
+    }
+
+    /// Whether it is said and done who waits: new tries can be refused.
+    pub fn is_decided(&self) -> bool {
+        match &self.stage {
+            Stage::Given(_) => true,
+            Stage::Queued { asked, .. } => asked.waits,
+            Stage::Unsent | Stage::Sent(_) => false,
+        }
+    }
+
+    /// Whether the next claim could be granted but for a token that was asked for.
+    pub fn awaits_tokens(&self) -> bool {
+        self.given()
+            .is_some_and(|given| given.refilling && given.tokens() == 0 && given.first.is_none())
+    }
+
+    /// Gives the lock to the next claim, if the delegation covers it, it fits beside the users, a token is
+    /// left, and nobody else waits for the delegation.
+    pub fn next_turn(&mut self) -> Option<Turn> {
+        let place = self.best_place()?;
+        let Waiter { key, mode, .. } = self.queue[place];
+        let fits = match mode {
+            Mode::Exclusive => self.users.is_empty(),
+            Mode::Shared => self.users.iter().all(|user| user.mode == Mode::Shared),
+            Mode::Semaphore { .. } => false,
+        };
+        let Stage::Given(given) = &mut self.stage else {
+            return None;
+        };
+        let covered = given.mode == Mode::Exclusive || mode == Mode::Shared;
+        // The claim that the core was asked for has waited its turn there; further ones have not.
+        let due = given.first.is_some() || !given.recalled;
+        if !fits || !covered || !due {
+            return None;
+        }
+        let (token, local) = given.take(mode)?;
+        let priority = self.queue.remove(place).priority;
+        for waiter in &mut self.queue[..place] {
+            waiter.passed += u32::from(waiter.priority < priority);
+        }
+        self.fresh.retain(|fresh| *fresh != key);
+        self.users.push(User { key, mode, token });
+        Some(Turn { key, token, local })
+    }
+
+    fn best_place(&self) -> Option<usize> {
+        let passed = self
+            .queue
+            .iter()
+            .position(|waiter| waiter.passed >= PASSED_MAX);
+        passed.or_else(|| {
+            let places = self.queue.iter().enumerate();
+            let best = places.max_by_key(|(place, waiter)| (waiter.priority, usize::MAX - place));
+            best.map(|(place, _)| place)
+        })
+    }
+}
+
+/// All locks that claims of this sidecar wait for or use without being known to the core by name.
+#[derive(Debug, Default)]
+pub struct Spots {
+    by_id: BTreeMap<SpotId, Box<Spot>>,
+    by_name: BTreeMap<LockName, SpotId>,
+    by_seq: BTreeMap<Seq, SpotId>,
+    /// Kept and not used, oldest first.
+    idle: BTreeSet<(Instant, SpotId)>,
+    last: u64,
+}
+
+impl Spots {
+    /// The spot of a lock, if there is one.
+    pub fn of(&self, name: &LockName) -> Option<SpotId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The spot of this core's name.
+    pub fn of_seq(&self, seq: Seq) -> Option<SpotId> {
+        self.by_seq.get(&seq).copied()
+    }
+
+    /// A spot.
+    pub fn get(&self, id: SpotId) -> Option<&Spot> {
+        self.by_id.get(&id).map(Box::as_ref)
+    }
+
+    /// A spot.
+    pub fn get_mut(&mut self, id: SpotId) -> Option<&mut Spot> {
+        self.by_id.get_mut(&id).map(Box::as_mut)
+    }
+
+    /// All, by age.
+    pub fn ids(&self) -> Vec<SpotId> {
+        self.by_id.keys().copied().collect()
+    }
+
+    /// All.
+    pub fn iter(&self) -> impl Iterator<Item = (SpotId, &Spot)> {
+        self.by_id.iter().map(|(id, spot)| (*id, spot.as_ref()))
+    }
+
+    /// A new one, to be asked for.
+    pub fn insert(&mut self, name: LockName) -> SpotId {
+        self.last += 1;
+        let id = SpotId(self.last);
+        let spot = Spot {
+            name: name.clone(),
+            stage: Stage::Unsent,
+            users: Vec::new(),
+            queue: Vec::new(),
+            fresh: Vec::new(),
+            idle_since: None,
+        };
+        self.by_name.insert(name, id);
+        self.by_id.insert(id, Box::new(spot));
+        id
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, id: SpotId) -> Option<Spot> {
+        self.forget_seq(id);
+        self.set_idle(id, None);
+        let spot = self.by_id.remove(&id)?;
+        if self.by_name.get(&spot.name) == Some(&id) {
+            self.by_name.remove(&spot.name);
+        }
+        Some(*spot)
+    }
+
+    /// The request of a spot leaves.
+    pub fn sent(&mut self, id: SpotId, asked: Asked) {
+        self.by_seq.insert(asked.seq, id);
+        if let Some(spot) = self.get_mut(id) {
+            spot.stage = Stage::Sent(asked);
+        }
+    }
+
+    /// To be asked for once more: what the core called it means nothing any more.
+    pub fn ask_again(&mut self, id: SpotId) {
+        self.forget_seq(id);
+        self.set_idle(id, None);
+        if let Some(spot) = self.get_mut(id) {
+            let waiting: Vec<Key> = spot.waiting().collect();
+            spot.fresh = waiting;
+            spot.stage = Stage::Unsent;
+        }
+    }
+
+    /// Marks a kept lock as unused since then, or as used.
+    pub fn set_idle(&mut self, id: SpotId, since: Option<Instant>) {
+        let Some(spot) = self.by_id.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut spot.idle_since, since);
+        if let Some(before) = before {
+            self.idle.remove(&(before, id));
+        }
+        if let Some(since) = since {
+            self.idle.insert((since, id));
+        }
+    }
+
+    /// The one that has been unused for longest.
+    pub fn longest_idle(&self) -> Option<(Instant, SpotId)> {
+        self.idle.first().copied()
+    }
+
+    /// How many are kept unused.
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    fn forget_seq(&mut self, id: SpotId) {
+        let Some(spot) = self.by_id.get(&id) else {
+            return;
+        };
+        let seq = match &spot.stage {
+            Stage::Unsent => None,
+            Stage::Sent(asked) | Stage::Queued { asked, .. } => Some(asked.seq),
+            Stage::Given(given) => Some(given.seq),
+        };
+        if let Some(seq) = seq {
+            self.by_seq.remove(&seq);
+        }
+    }
+}

@@ -235,7 +235,7 @@ impl Desk {
             Stage::Unsent => {}
             Stage::Sent(asked) | Stage::Queued { asked, .. } => {
                 let (seq, named, waits) = (asked.seq, asked.named, asked.waits);
-                if spot.has_waiter(named) {
+                if spot.fits(asked) {
                     if let Some(hold) = self.holds.get_mut(&named) {
                         hold.asked_to_wait = waits;
                     }
@@ -420,7 +420,7 @@ impl Desk {
         let waits = self
             .spots
             .get(id)
-            .is_some_and(|spot| spot.has_waiter(asked.named));
+            .is_some_and(|spot| spot.fits(asked));
         if asked.absent || !waits {
             // Granted in the name of one that is gone, or gone itself: nobody was or will be told.
             self.tell_end(

@@ -157,16 +157,19 @@ impl Given {
     }
 
     fn take(&mut self, mode: Mode) -> Option<(Token, bool)> {
-        let (token, local) = match self.first.take() {
-            Some(first) => (first, false),
+        let first = self.first.take();
+        let local = first.is_none();
+        // The first token was drawn for a claim of the delegation's own mode: `verify` knows it as that.
+        let token = match first.filter(|_| mode == self.mode) {
+            Some(first) => first,
             None => {
                 if self.block.is_empty() {
                     self.block = std::mem::take(&mut self.spare);
                 }
-                self.hits += 1;
-                (self.block.take()?, true)
+                self.block.take()?
             }
         };
+        self.hits += u64::from(local);
         self.newest = self.newest.max(Some(token));
         if mode == Mode::Exclusive {
             self.newest_exclusive = self.newest_exclusive.max(Some(token));
@@ -214,6 +217,13 @@ impl Spot {
     /// Whether a claim waits here.
     pub fn has_waiter(&self, key: Key) -> bool {
         self.queue.iter().any(|waiter| waiter.key == key)
+    }
+
+    /// Whether what was asked for is what the claim wants in whose name it was: not if that is another
+    /// one by now, which wants the lock in another mode.
+    pub fn fits(&self, asked: &Asked) -> bool {
+        let named = self.queue.iter().find(|waiter| waiter.key == asked.named);
+        named.is_some_and(|waiter| waiter.mode == asked.mode)
     }
 
     /// Who is next: one that was passed too often, else the first of the highest class.

@@ -6,5 +6,6 @@ mod core_gone;
 mod ids;
 mod leases;
 mod sessions;
+mod together;
 mod waits;
 mod wheel;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::super::command::Mode;
+use super::super::delegation::Pledge;
 use super::super::id::{ClaimRef, LockName, OwnerId, SessionId};
 use super::super::state::{Claim, Lock, Stage, Table};
 use super::{ensure, mode};
@@ -22,11 +23,14 @@ pub(super) fn no_waiter_could_be_granted(table: &Table) -> Result<(), String> {
 }
 
 /// Taking away every owner that could finish, again and again, leaves nobody.
-/// A lock-delay keeps nobody for ever, so it counts for nothing here.
+/// A lock-delay keeps nobody for ever, so it counts for nothing here; nor does a delegation, whose local
+/// users wait for nothing else.
 pub(super) fn no_deadlock_remains(table: &Table) -> Result<(), String> {
+    let is_lent = |name: &ClaimRef| matches!(table.pledges.get(name), Some(Pledge::Given { .. }));
     let mut left: BTreeSet<Owner<'_>> = table
         .claims
         .iter()
+        .filter(|(name, _)| !is_lent(name))
         .map(|(name, claim)| owner(name, claim))
         .collect();
     loop {
@@ -34,7 +38,7 @@ pub(super) fn no_deadlock_remains(table: &Table) -> Result<(), String> {
             table
                 .claims
                 .get(&name)
-                .is_some_and(|claim| left.contains(&owner(&name, claim)))
+                .is_some_and(|claim| !is_lent(&name) && left.contains(&owner(&name, claim)))
         };
         let stuck: BTreeSet<Owner<'_>> = blocked(table, here, |_| false)?
             .iter()

@@ -1,0 +1,523 @@
+//! Several sidecars and one lock table on virtual time: what each believes never contradicts the others.
+//! In: a seed. Out: the first moment at which two incompatible claims could both believe that they hold,
+//! or a token that goes back. Real desks, the real table, and the real wire format between them; only the
+//! network, the clock and the log are played.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sidelock::sidecar::codec;
+use sidelock::sidecar::desk::{Desk, Rules};
+use sidelock::sidecar::handle::{ClaimAsk, ClaimState};
+use sidelock::sidecar::lease::Caution;
+use sidelock::sidecar::session::StreamRef;
+use sidelock::table::Table;
+use sidelock::table::command::{
+    Command, Effect, Mode, OpenSession, Operate, OperateReply, Renewal, RenewalReply, Reply, Want,
+};
+use sidelock::table::id::{ClaimId, LockName, OwnerId, RenewalNumber, SessionId, ShardId};
+use sidelock::table::laws;
+use sidelock::wire::{convert, v1};
+use sidelock::world::clock::Instant;
+
+const TTL_MS: u64 = 3_000;
+const STEP_MS: u64 = 5;
+const LOCKS: [&str; 3] = ["a", "b", "c"];
+const PODS: usize = 3;
+
+/// One sidecar and its stream to the core.
+struct Pod {
+    desk: Desk,
+    stream: u64,
+    up: bool,
+    /// Whether the core serves its session on this stream.
+    session: Option<SessionId>,
+    to_core: VecDeque<(u64, v1::SidecarFrame)>,
+    to_pod: VecDeque<(u64, v1::CoreFrame)>,
+    /// Frames to it are held up until then, and those from it are not.
+    deaf_until: u64,
+    /// It does nothing until then.
+    paused_until: u64,
+    claims: Vec<ClaimId>,
+}
+
+/// What a run has seen, so that a test can tell that it saw anything.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub grants: u64,
+    pub local: u64,
+    pub recalls: u64,
+    pub lost: u64,
+}
+
+struct World {
+    now: u64,
+    rng: StdRng,
+    table: Table,
+    index: u64,
+    pods: Vec<Pod>,
+    /// When each session's present timer runs out.
+    timers: BTreeMap<SessionId, (u64, RenewalNumber)>,
+    known: BTreeSet<(usize, ClaimId)>,
+    /// Of each lock: the greatest token seen, and the greatest exclusive one.
+    tokens: BTreeMap<String, (u64, u64)>,
+    next_claim: u64,
+    seen: Seen,
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::from_boot(Duration::from_millis(ms))
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let pods = (0..PODS).map(|pod| {
+            let rules = Rules {
+                nodes: 1,
+                session_ttl: Duration::from_millis(TTL_MS),
+                identity: Arc::from(format!("pod-{pod}")),
+                caution: Caution {
+                    rho_ppm: 10_000,
+                    margin: Duration::from_millis(20),
+                },
+                no_quorum_after: Duration::from_millis(1_000),
+                prefix: Arc::from(""),
+                delegate: true,
+                seed: rng.random(),
+            };
+            Pod {
+                desk: Desk::new(rules, at(1_000)),
+                stream: 0,
+                up: false,
+                session: None,
+                to_core: VecDeque::new(),
+                to_pod: VecDeque::new(),
+                deaf_until: 0,
+                paused_until: 0,
+                claims: Vec::new(),
+            }
+        });
+        Self {
+            now: 1_000,
+            pods: pods.collect(),
+            rng,
+            table: Table::default(),
+            index: 0,
+            timers: BTreeMap::new(),
+            known: BTreeSet::new(),
+            tokens: BTreeMap::new(),
+            next_claim: 0,
+            seen: Seen::default(),
+        }
+    }
+
+    fn stream(&self, pod: usize) -> StreamRef {
+        StreamRef {
+            node: 0,
+            number: self.pods[pod].stream,
+        }
+    }
+
+    fn connect(&mut self, pod: usize) {
+        let one = &mut self.pods[pod];
+        one.stream += 1;
+        one.up = true;
+        one.session = None;
+        one.to_core.clear();
+        one.to_pod.clear();
+        let stream = self.stream(pod);
+        self.pods[pod].desk.stream_up(at(self.now), stream);
+        let leader = v1::CoreFrame {
+            leader: Some(v1::Leader {
+                id: 1,
+                address: String::new(),
+                term: 1,
+                serving: true,
+            }),
+            ..v1::CoreFrame::default()
+        };
+        self.send_to_pod(pod, leader);
+    }
+
+    fn cut(&mut self, pod: usize) {
+        let stream = self.stream(pod);
+        let one = &mut self.pods[pod];
+        if one.up {
+            one.up = false;
+            one.session = None;
+            one.to_core.clear();
+            one.to_pod.clear();
+            one.desk.stream_down(at(self.now), stream);
+        }
+    }
+
+    fn send_to_pod(&mut self, pod: usize, frame: v1::CoreFrame) {
+        let delay = self.rng.random_range(0..30);
+        let one = &mut self.pods[pod];
+        let after = one.to_pod.back().map_or(0, |(due, _)| *due);
+        one.to_pod.push_back(((self.now + delay).max(after), frame));
+    }
+
+    fn apply(&mut self, command: &Command) -> Reply {
+        self.index += 1;
+        let (reply, effects) = self.table.apply(self.index, command);
+        for effect in &effects {
+            if let Effect::SessionTimer {
+                session,
+                number,
+                ttl_ms,
+            } = effect
+            {
+                let due = self.now + u64::from(*ttl_ms);
+                self.timers.insert(*session, (due, *number));
+            }
+            if let Effect::SessionEnded { session, .. } = effect {
+                self.timers.remove(session);
+            }
+            if let Effect::Recalled { .. } = effect {
+                self.seen.recalls += 1;
+            }
+            let Some((session, event)) = convert::event(effect) else {
+                continue;
+            };
+            let pod = self
+                .pods
+                .iter()
+                .position(|pod| pod.session == Some(session));
+            if let Some(pod) = pod {
+                let frame = v1::CoreFrame {
+                    events: vec![event],
+                    ..v1::CoreFrame::default()
+                };
+                self.send_to_pod(pod, frame);
+            }
+        }
+        reply
+    }
+
+    /// The leader takes a frame, as `core/session.rs` does.
+    fn take(&mut self, pod: usize, frame: v1::SidecarFrame) {
+        for renewal in frame.renewals {
+            let renewal = Renewal::from(renewal);
+            if self.pods[pod].session != Some(renewal.session) {
+                continue;
+            }
+            let Reply::Renewed(replies) = self.apply(&Command::Renew(vec![renewal])) else {
+                panic!("a renewal was answered otherwise")
+            };
+            let reply: &RenewalReply = &replies[0];
+            let reply = convert::renewal_reply(renewal.session, renewal.number, reply);
+            let frame = v1::CoreFrame {
+                renewals: vec![reply],
+                ..v1::CoreFrame::default()
+            };
+            self.send_to_pod(pod, frame);
+        }
+        if let Some(open) = frame.open {
+            let open = OpenSession::try_from(open).expect("our own frame");
+            let Reply::SessionOpened { session, .. } = self.apply(&Command::OpenSession(open))
+            else {
+                panic!("an open was answered otherwise")
+            };
+            self.pods[pod].session = Some(session);
+            let attachment = self.table.attachment(session).expect("it is open");
+            let frame = v1::CoreFrame {
+                attached: Some((&attachment).into()),
+                ..v1::CoreFrame::default()
+            };
+            self.send_to_pod(pod, frame);
+        }
+        for operation in frame.operations {
+            let operate = Operate::try_from(operation).expect("our own frame");
+            let seq = operate.seq;
+            let reply = if self.pods[pod].session == Some(operate.session) {
+                match self.apply(&Command::Operate(operate)) {
+                    Reply::Operated(reply) => reply,
+                    other => panic!("an operation was answered {other:?}"),
+                }
+            } else {
+                OperateReply::UnknownSession
+            };
+            let frame = v1::CoreFrame {
+                replies: vec![convert::operation_reply(seq, &reply)],
+                ..v1::CoreFrame::default()
+            };
+            self.send_to_pod(pod, frame);
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += STEP_MS;
+        let due: Vec<(SessionId, RenewalNumber)> = self
+            .timers
+            .iter()
+            .filter(|(_, (due, _))| *due <= self.now)
+            .map(|(session, (_, number))| (*session, *number))
+            .collect();
+        for (session, number) in due {
+            self.timers.remove(&session);
+            self.apply(&Command::Expire { session, number });
+        }
+        for pod in 0..PODS {
+            while let Some((due, _)) = self.pods[pod].to_core.front()
+                && *due <= self.now
+                && let Some((_, frame)) = self.pods[pod].to_core.pop_front()
+            {
+                self.take(pod, frame);
+                laws::check(&self.table).unwrap_or_else(|broken| panic!("{broken}"));
+            }
+            if self.pods[pod].paused_until > self.now {
+                continue;
+            }
+            self.work(pod);
+            self.check();
+        }
+        self.check();
+    }
+
+    /// One pod hears what has come, does what is due, and sends.
+    fn work(&mut self, pod: usize) {
+        let (now, stream) = (at(self.now), self.stream(pod));
+        while self.pods[pod].deaf_until <= self.now
+            && let Some((due, _)) = self.pods[pod].to_pod.front()
+            && *due <= self.now
+            && let Some((_, frame)) = self.pods[pod].to_pod.pop_front()
+        {
+            let frame = codec::decode(frame).expect("our own frame");
+            let desk = &mut self.pods[pod].desk;
+            desk.advance(now);
+            desk.hear(now, stream, frame);
+            self.check();
+        }
+        self.pods[pod].desk.advance(now);
+        while self.pods[pod].up && self.pods[pod].desk.has_frame(now, stream) {
+            let Some(frame) = self.pods[pod].desk.take_frame(now, stream) else {
+                break;
+            };
+            let delay = self.rng.random_range(0..30);
+            let frame = codec::encode(&frame, "", ShardId(0), 0);
+            let one = &mut self.pods[pod];
+            let after = one.to_core.back().map_or(0, |(due, _)| *due);
+            one.to_core
+                .push_back(((self.now + delay).max(after), frame));
+        }
+        self.pods[pod].desk.take_answers();
+    }
+
+    /// Something happens at one pod: its apps, or its network.
+    fn act(&mut self) {
+        let pod = self.rng.random_range(0..PODS);
+        let now = at(self.now);
+        if self.pods[pod].paused_until > self.now {
+            return;
+        }
+        self.pods[pod].desk.advance(now);
+        match self.rng.random_range(0..1_000) {
+            0..400 => self.claim(pod),
+            400..960 => {
+                let live = self.pods[pod].claims.len();
+                if live > 0 {
+                    let which = self.rng.random_range(0..live);
+                    let id = self.pods[pod].claims.swap_remove(which);
+                    self.pods[pod].desk.release(now, &id);
+                }
+            }
+            960..975 => self.cut(pod),
+            975..985 => {
+                let long = self.rng.random_range(100..2 * TTL_MS);
+                self.pods[pod].deaf_until = self.now + long;
+            }
+            985..990 => {
+                let long = self.rng.random_range(100..2 * TTL_MS);
+                self.pods[pod].paused_until = self.now + long;
+            }
+            _ => {}
+        }
+        if !self.pods[pod].up && self.rng.random_range(0..10) < 3 {
+            self.connect(pod);
+        }
+    }
+
+    fn claim(&mut self, pod: usize) {
+        self.next_claim += 1;
+        let id = ClaimId::parse(&format!("c{}", self.next_claim)).expect("an id");
+        let want = |rng: &mut StdRng, name: &str| Want {
+            name: LockName::parse(name).expect("a name"),
+            mode: if rng.random_range(0..10) < 6 {
+                Mode::Exclusive
+            } else {
+                Mode::Shared
+            },
+        };
+        let first = self.rng.random_range(0..LOCKS.len());
+        let mut locks = vec![want(&mut self.rng, LOCKS[first])];
+        if self.rng.random_range(0..10) == 0 {
+            let second = (first + 1) % LOCKS.len();
+            locks.push(want(&mut self.rng, LOCKS[second]));
+        }
+        let owner = (self.rng.random_range(0..5) == 0).then(|| {
+            let which = self.rng.random_range(0..2);
+            OwnerId::parse(&format!("o{which}")).expect("an owner")
+        });
+        let wait = [0, 0, 300, 4_000][self.rng.random_range(0..4)];
+        let ask = ClaimAsk {
+            locks,
+            ttl: Duration::from_secs(600),
+            wait: Duration::from_millis(wait),
+            queue: self.rng.random_range(0..5) == 0,
+            owner,
+            metadata: BTreeMap::new(),
+            value: (self.rng.random_range(0..20) == 0).then(|| Arc::from("v")),
+            priority: self.rng.random_range(0..3),
+            min_hold: Duration::ZERO,
+        };
+        let now = at(self.now);
+        self.pods[pod]
+            .desk
+            .claim(now, id.clone(), ask, Arc::from(""));
+        self.pods[pod].claims.push(id);
+    }
+
+    /// What everybody believes at this moment.
+    fn check(&mut self) {
+        let mut held: BTreeMap<String, Vec<(usize, ClaimId, Mode, u64)>> = BTreeMap::new();
+        for (number, pod) in self.pods.iter().enumerate() {
+            for view in pod.desk.claims(at(self.now), 10_000, None).items {
+                if view.state != ClaimState::Granted {
+                    continue;
+                }
+                for (want, token) in view.locks.iter().zip(&view.tokens) {
+                    let holder = (number, view.claim_id.clone(), want.mode, token.get());
+                    held.entry(want.name.to_string()).or_default().push(holder);
+                }
+                if self.known.insert((number, view.claim_id.clone())) {
+                    self.seen.grants += 1;
+                    self.seen.local += u64::from(view.local);
+                    for (want, token) in view.locks.iter().zip(&view.tokens) {
+                        let (any, exclusive) =
+                            self.tokens.entry(want.name.to_string()).or_default();
+                        let (token, least) = match want.mode {
+                            Mode::Exclusive => (token.get(), *any),
+                            Mode::Shared | Mode::Semaphore { .. } => (token.get(), *exclusive),
+                        };
+                        assert!(
+                            token > least,
+                            "at {}: {} of pod {number} got {} with token {token}, not above {least}",
+                            self.now,
+                            view.claim_id,
+                            want.name
+                        );
+                        *any = token.max(*any);
+                        if want.mode == Mode::Exclusive {
+                            *exclusive = token.max(*exclusive);
+                        }
+                    }
+                }
+            }
+        }
+        for (lock, holders) in &held {
+            let alone = holders.len() == 1;
+            let shared = holders.iter().all(|(_, _, mode, _)| *mode == Mode::Shared);
+            assert!(
+                alone || shared,
+                "at {}: {lock} is believed to be held by {holders:?}",
+                self.now
+            );
+        }
+    }
+
+    /// The network heals, nobody wants anything new, whoever holds lets go: all is served and settles.
+    fn settle(&mut self) {
+        for pod in 0..PODS {
+            self.pods[pod].deaf_until = 0;
+            self.pods[pod].paused_until = 0;
+            if !self.pods[pod].up {
+                self.connect(pod);
+            }
+        }
+        let end = self.now + 60_000;
+        loop {
+            self.step();
+            let mut live = 0;
+            for pod in 0..PODS {
+                let now = at(self.now);
+                let desk = &mut self.pods[pod].desk;
+                for view in desk.claims(now, 10_000, None).items {
+                    live += 1;
+                    if view.state == ClaimState::Granted {
+                        desk.release(now, &view.claim_id);
+                    }
+                }
+            }
+            let idle = self.pods.iter().all(|pod| pod.desk.is_settled());
+            if live == 0 && idle {
+                break;
+            }
+            assert!(
+                self.now < end,
+                "{live} claims are never served: {:#?}",
+                self.table
+            );
+        }
+        let plain = self
+            .table
+            .sessions()
+            .flat_map(|(id, _)| self.table.claims_of(id));
+        let plain: Vec<_> = plain
+            .filter(|(name, _)| self.table.pledge(*name).is_none())
+            .collect();
+        assert!(
+            plain.is_empty(),
+            "the table holds what nobody has: {plain:?}"
+        );
+    }
+}
+
+pub fn run(seed: u64, actions: u32) -> Seen {
+    let mut world = World::new(seed);
+    for pod in 0..PODS {
+        world.connect(pod);
+    }
+    for _ in 0..actions {
+        world.act();
+        world.check();
+        for _ in 0..world.rng.random_range(0..4) {
+            world.step();
+        }
+    }
+    world.settle();
+    let lost = world.table.history().filter(|(_, record)| {
+        matches!(&record.event, sidelock::table::state::HistoryEvent::Ended { cause, .. }
+            if *cause == sidelock::table::command::EndCause::SessionExpired)
+    });
+    world.seen.lost += lost.count() as u64;
+    world.seen
+}
+
+#[test]
+fn what_sidecars_believe_never_contradicts_and_everyone_is_served() {
+    let seeds: u64 =
+        std::env::var("SIDELOCK_SEEDS").map_or(40, |text| text.parse().expect("a number"));
+    let first: u64 =
+        std::env::var("SIDELOCK_SEED").map_or(0, |text| text.parse().expect("a number"));
+    let mut all = Seen::default();
+    for seed in first..first + seeds {
+        let seen = std::panic::catch_unwind(|| run(seed, 600));
+        let seen = seen.unwrap_or_else(|_| {
+            panic!("seed {seed}: run it alone with SIDELOCK_SEED={seed} SIDELOCK_SEEDS=1")
+        });
+        all.grants += seen.grants;
+        all.local += seen.local;
+        all.recalls += seen.recalls;
+        all.lost += seen.lost;
+    }
+    // It proves something only if all of this happened.
+    assert!(
+        all.local > seeds && all.recalls > seeds && all.lost > seeds / 4,
+        "{all:?}"
+    );
+}

@@ -242,7 +242,8 @@ impl Desk {
         let Some(hold) = self.holds.get(&key) else {
             return;
         };
-        if hold.seq.is_none() && !hold.queue && !watched {
+        let holds = matches!(hold.stage, Stage::Held { .. });
+        if hold.seq.is_none() && !hold.queue && !watched && !holds {
             self.remove(key);
         }
     }

@@ -214,7 +214,7 @@ impl Desk {
             .push_urgent(Operation::Return(back), Purpose::Return)
     }
 
-    fn ask_anew_or_forget(&mut self, now: Instant, id: SpotId) {
+    pub(super) fn ask_anew_or_forget(&mut self, now: Instant, id: SpotId) {
         if self.spots.get(id).is_some_and(|spot| spot.waiters() > 0) {
             self.spots.ask_again(id);
             self.outbox.push_ask_again(AskOf::Spot(id));
@@ -287,9 +287,13 @@ impl Desk {
 
     /// A claim that is known to the core by name turned out to be a delegation there: it stays a plain one.
     pub(super) fn keep_plain(&mut self, claim: Seq, token: Token) {
-        let Some(key) = self.by_seq.remove(&claim) else {
+        let Some(key) = self.by_seq.get(&claim).copied() else {
             return;
         };
+        if self.holds.get(&key).is_none_or(|hold| hold.has_ended()) {
+            return; // given up meanwhile: its end is under way
+        }
+        self.by_seq.remove(&claim);
         let mode = self.holds.get(&key).map(|hold| hold.ask.locks[0].mode);
         let kept = mode.and_then(|mode| self.kept(key, mode, token));
         let back = Return {
@@ -417,10 +421,7 @@ impl Desk {
         revision: Revision,
         token: Token,
     ) {
-        let waits = self
-            .spots
-            .get(id)
-            .is_some_and(|spot| spot.fits(asked));
+        let waits = self.spots.get(id).is_some_and(|spot| spot.fits(asked));
         if asked.absent || !waits {
             // Granted in the name of one that is gone, or gone itself: nobody was or will be told.
             self.tell_end(
@@ -638,6 +639,9 @@ impl Desk {
             let Some(spot) = self.spots.get(id) else {
                 return;
             };
+            if !spot.has_waiter(key) {
+                continue; // a refusal before made room for it
+            }
             let before = spot.waiting().take_while(|other| *other != key).count();
             let before = u32::try_from(before).unwrap_or(u32::MAX);
             let waiters = u32::try_from(spot.waiters()).unwrap_or(u32::MAX);

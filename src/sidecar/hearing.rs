@@ -13,6 +13,7 @@ use super::hold::Key;
 use super::outbox::Purpose;
 use super::reads::Outcome;
 use super::session::{Attach, PAUSE, StreamRef};
+use super::spot::Stage;
 use crate::table::attachment::Attachment;
 use crate::table::command::{EndCause, OperateReply, OperationReply};
 use crate::table::id::{Revision, Seq, SessionKey};
@@ -183,10 +184,12 @@ impl Desk {
                 if seq > all.seq {
                     continue; // not applied yet: it goes again
                 }
-                match spot.asked_mut() {
+                match &mut spot.stage {
                     // Its kept reply is still to come, and is history.
-                    Some(asked) => asked.absent = true,
-                    None => self.taken(now, id, EndCause::Broken, &[]),
+                    Stage::Sent(asked) => asked.absent = true,
+                    // It ended there, and the news of it were lost with the stream.
+                    Stage::Queued { .. } => self.ask_anew_or_forget(now, id),
+                    Stage::Given(_) | Stage::Unsent => self.taken(now, id, EndCause::Broken, &[]),
                 }
                 continue;
             };

@@ -67,6 +67,7 @@ impl Desk {
                 let operation = acquire(hold, prefix)?;
                 hold.asked_to_wait = hold.would_wait();
                 hold.seq = Some(seq);
+                hold.absent = false; // that was said of an earlier request
                 by_seq.insert(seq, key);
                 Some(operation)
             }

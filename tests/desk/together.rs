@@ -457,11 +457,15 @@ impl World {
             if live == 0 && idle {
                 break;
             }
-            assert!(
-                self.now < end,
-                "{live} claims are never served: {:#?}",
-                self.table
-            );
+            if self.now >= end {
+                let waiting = |pod: &Pod| pod.desk.claims(at(self.now), 100, None).items;
+                let waiting: Vec<_> = self.pods.iter().map(waiting).collect();
+                let claims = self.table.sessions().flat_map(|(id, _)| self.table.claims_of(id));
+                let claims: Vec<_> = claims
+                    .map(|(name, claim)| (name, claim, self.table.pledge(name)))
+                    .collect();
+                panic!("never served: {waiting:#?} with {claims:#?}");
+            }
         }
         let plain = self
             .table
@@ -470,9 +474,15 @@ impl World {
         let plain: Vec<_> = plain
             .filter(|(name, _)| self.table.pledge(*name).is_none())
             .collect();
+        let ids: BTreeSet<_> = plain.iter().map(|(_, claim)| &claim.claim_id).collect();
+        let of_these = self
+            .table
+            .history()
+            .filter(|(_, it)| ids.contains(&it.claim_id));
+        let told: Vec<_> = of_these.map(|(at, it)| (at, it.claim, &it.event)).collect();
         assert!(
             plain.is_empty(),
-            "the table holds what nobody has: {plain:?}"
+            "the table holds what nobody has: {plain:?}, {told:#?}"
         );
     }
 }

@@ -47,6 +47,9 @@ pub struct Args {
         default_value = ""
     )]
     name_prefix: String,
+    /// Ask the core for every claim, instead of keeping locks here after their release
+    #[arg(long, env = "SIDELOCK_NO_DELEGATIONS")]
+    no_delegations: bool,
     /// Serve /livez, /readyz and /metrics here too, and nothing else
     #[arg(long, value_name = "ADDR", env = "SIDELOCK_ADMIN", value_parser = address::socket)]
     admin: Option<SocketAddr>,
@@ -82,6 +85,7 @@ pub async fn run(args: Args) -> Outcome {
     let config = driver::Config {
         session_ttl: args.session_ttl,
         name_prefix: args.name_prefix,
+        delegate: !args.no_delegations,
         ..driver::Config::new(args.core, identity)
     };
     let driver = Driver::start(config, Arc::new(BootClock));

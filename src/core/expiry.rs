@@ -86,6 +86,7 @@ impl Expiry {
                 | Effect::Delegated(_)
                 | Effect::Recalled { .. }
                 | Effect::Refused { .. }
+                | Effect::Wanted { .. }
                 | Effect::ClaimEnded { .. }
                 | Effect::BreakAsked { .. } => {}
             }

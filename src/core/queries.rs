@@ -60,6 +60,9 @@ impl Queries {
         match query {
             Query::GetLock(get) => {
                 let name = lock_name(&get.name)?;
+                if linearizable {
+                    self.uncover(&name).await?;
+                }
                 let view = match get.wait_ms {
                     0 => self.reads.lock(&name),
                     ms => {
@@ -72,7 +75,13 @@ impl Queries {
             }
             Query::ListLocks(list) => {
                 let query = convert::list_query(list).map_err(|_| v1::QueryError::Invalid)?;
-                let (locks, next) = self.reads.locks(&query);
+                let (mut locks, mut next) = self.reads.locks(&query);
+                if linearizable {
+                    let names: Vec<LockName> = locks.into_iter().map(|lock| lock.name).collect();
+                    let uncovered = self.reads.uncover_all(&names).await;
+                    uncovered.map_err(|_covered| v1::QueryError::Delegate)?;
+                    (locks, next) = self.reads.locks(&query);
+                }
                 Ok(Reply::Locks(v1::Locks {
                     locks: locks.iter().map(Into::into).collect(),
                     next_after: next.map(|name| name.to_string()).unwrap_or_default(),
@@ -80,6 +89,9 @@ impl Queries {
             }
             Query::GetHistory(get) => {
                 let name = lock_name(&get.name)?;
+                if linearizable {
+                    self.uncover(&name).await?;
+                }
                 let before = (get.before > 0).then_some(Revision(get.before));
                 let limit = get.limit.clamp(1, PAGE_MAX) as usize;
                 let (records, next) = self.reads.history(&name, before, limit);
@@ -91,10 +103,16 @@ impl Queries {
             Query::Verify(verify) => {
                 let name = lock_name(&verify.name)?;
                 let token = Token::new(verify.token).ok_or(v1::QueryError::Invalid)?;
+                self.uncover(&name).await?;
                 Ok(Reply::Verified((&self.reads.verify(&name, token)).into()))
             }
             Query::BreakLock(_) => Err(v1::QueryError::Invalid),
         }
+    }
+
+    async fn uncover(&self, name: &LockName) -> Result<(), v1::QueryError> {
+        let uncovered = self.reads.uncover(name).await;
+        uncovered.map_err(|_covered| v1::QueryError::Delegate)
     }
 
     async fn break_lock(&self, ask: v1::BreakLock, by: Arc<str>) -> Result<Reply, v1::QueryError> {

@@ -8,12 +8,23 @@ use tokio::sync::{Notify, oneshot};
 
 use super::applied::Applied;
 use super::group::{Group, ReadError};
+use crate::table::command::Effect;
 use crate::table::id::{LockName, Revision, Token};
 use crate::table::view::{HistoryView, ListQuery, LockView, VerifyView};
 use crate::world::clock::SharedClock;
 
 /// Longest that a reader waits for a change of a lock.
 pub const WATCH_MAX: Duration = Duration::from_secs(60);
+
+/// Longest that a read waits for the sidecar that has the lock to itself.
+pub const DELEGATE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A sidecar that has not answered is asked again after this.
+const TELL_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// A sidecar has the lock to itself and does not say what it does with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Covered;
 
 /// Answers reads of one shard. Clones share their rounds.
 #[derive(Clone)]
@@ -94,6 +105,51 @@ impl Reads {
         age.map_or(u32::MAX, |age| {
             u32::try_from(age.as_millis()).unwrap_or(u32::MAX)
         })
+    }
+
+    /// Waits until no session has this lock to itself: then the table tells all there is to tell.
+    ///
+    /// # Errors
+    /// If the sidecar that has it does not give it up within [`DELEGATE_WAIT_MAX`].
+    pub async fn uncover(&self, name: &LockName) -> Result<(), Covered> {
+        self.uncover_all(std::slice::from_ref(name)).await
+    }
+
+    /// As [`Self::uncover`], for several locks at once.
+    ///
+    /// # Errors
+    /// As [`Self::uncover`].
+    pub async fn uncover_all(&self, names: &[LockName]) -> Result<(), Covered> {
+        let deadline = self.0.clock.now() + DELEGATE_WAIT_MAX;
+        loop {
+            let seen = self.0.group.table().read(|table, _| {
+                let covering = names.iter().map(|name| (name, table.delegations_of(name)));
+                let covering = covering.filter(|(_, delegations)| !delegations.is_empty());
+                let covering: Vec<_> = covering.collect();
+                // One after the other: all were told, and each look tells those that are left again.
+                let first = covering.first().map(|(name, _)| *name)?;
+                Some((covering, self.0.applied.watch(first)))
+            });
+            let Some((covering, watch)) = seen else {
+                return Ok(());
+            };
+            for claim in covering
+                .into_iter()
+                .flat_map(|(_, delegations)| delegations)
+            {
+                self.0.applied.streams().tell_one(&Effect::Wanted { claim });
+            }
+            let mut watch = watch.ok_or(Covered)?;
+            let left = deadline.since(self.0.clock.now());
+            if left.is_zero() {
+                return Err(Covered);
+            }
+            // Its stream may be another one by then: what was told to the one before is lost.
+            let look = left.min(TELL_AGAIN_AFTER);
+            if tokio::time::timeout(look, watch.changed()).await.is_err() {
+                tracing::debug!("a sidecar that has a lock to itself has not answered yet");
+            }
+        }
     }
 
     /// One lock, as applied here.

@@ -220,6 +220,16 @@ impl Streams {
         }
     }
 
+    /// Tells one effect to the stream of its session, if there is one.
+    pub fn tell_one(&self, effect: &Effect) {
+        let current = self.lock();
+        if let Some((session, event)) = convert::event(effect)
+            && let Some(outbox) = current.by_session.get(&session)
+        {
+            outbox.push_event(event);
+        }
+    }
+
     /// Tells each effect to the stream of its session, if there is one. Called under the table's lock.
     pub fn tell(&self, effects: &[Effect]) {
         let mut current = self.lock();

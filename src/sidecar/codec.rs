@@ -170,6 +170,7 @@ fn event(event: v1::Event) -> Result<Option<News>, ConvertError> {
             revision,
             answer,
         }),
+        Effect::Wanted { claim } => Some(News::Wanted { claim: claim.seq }),
         Effect::Refused {
             claim,
             revision,
@@ -239,6 +240,7 @@ fn read_reply(reply: Option<v1::query_reply::Reply>) -> Result<ReadReply, ReadRe
             Ok(v1::QueryError::NotLeader) => ReadRefusal::NotLeader,
             Ok(v1::QueryError::NoQuorum) => ReadRefusal::NoQuorum,
             Ok(v1::QueryError::Forbidden) => ReadRefusal::Forbidden,
+            Ok(v1::QueryError::Delegate) => ReadRefusal::Delegate,
             Ok(v1::QueryError::Invalid | v1::QueryError::Unspecified) | Err(_) => {
                 ReadRefusal::Invalid
             }

@@ -373,6 +373,11 @@ impl Desk {
             self.estimates.saw_hold(held);
         }
         let spot = hold.spot.take();
+        if let [want] = hold.ask.locks.as_slice()
+            && matches!(hold.stage, Stage::Held { .. })
+        {
+            self.habits.released(&want.name, now);
+        }
         self.set_stage(key, Stage::Ended(ended));
         self.forget_owner(key);
         if let Some(spot) = spot {

@@ -316,6 +316,9 @@ impl Desk {
     ) -> super::desk::Now<Result<super::handle::Read<super::frame::ReadReply>, Unavailable>> {
         use super::desk::{Now, Timer};
         use super::handle::Consistency;
+        if let Some(known) = self.known_here(now, &ask) {
+            return Now::Done(Ok(known));
+        }
         let lost = self.quorum.is_lost(now);
         if consistency == Consistency::Linearizable && lost {
             return Now::Done(Err(self.unavailable()));

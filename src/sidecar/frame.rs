@@ -205,6 +205,11 @@ pub enum News {
         /// They want to hear whether it is in use.
         answer: bool,
     },
+    /// Somebody else reads a delegated lock.
+    Wanted {
+        /// Which.
+        claim: Seq,
+    },
     /// A try that waited for the answer to a recall.
     Refused {
         /// Which.
@@ -260,6 +265,8 @@ pub enum ReadRefusal {
     NoQuorum,
     /// Not allowed to this sidecar.
     Forbidden,
+    /// The sidecar that has the lock does not answer.
+    Delegate,
     /// The node does not understand the question or its answer was malformed.
     Invalid,
 }

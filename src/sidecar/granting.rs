@@ -41,9 +41,8 @@ impl Desk {
         if !plain || matches!(want.mode, Mode::Semaphore { .. }) || self.has_other_claims(ask) {
             return None;
         }
-        // Readers that are not to be kept together need no place in common.
-        let alone = want.mode == Mode::Shared && !self.habits.keeps(&want.name, now);
-        (!alone || self.spots.of(&want.name).is_some()).then_some(want.mode)
+        let kept = self.habits.keeps(&want.name, now) || self.spots.of(&want.name).is_some();
+        kept.then_some(want.mode)
     }
 
     fn has_other_claims(&self, ask: &ClaimAsk) -> bool {
@@ -404,7 +403,8 @@ impl Desk {
         match block {
             Some(block) if !asked.absent => {
                 if let Some(spot) = self.spots.get_mut(id) {
-                    spot.stage = Stage::Given(Given::new(&asked, first, block, BLOCK_FIRST * 8));
+                    spot.stage =
+                        Stage::Given(Given::new(&asked, revision, first, block, BLOCK_FIRST * 8));
                 }
                 self.settle(now, id);
             }
@@ -577,6 +577,22 @@ impl Desk {
             }
         }
         self.settle(now, id);
+    }
+
+    /// Somebody else reads or watches the lock: all that happens to it goes through the core for a while.
+    pub(super) fn wanted(&mut self, now: Instant, id: SpotId) {
+        let Some(spot) = self.spots.get(id) else {
+            return;
+        };
+        self.habits.watched(spot.name(), now);
+        if spot.given().is_none() {
+            return;
+        }
+        if spot.users.is_empty() {
+            self.give_back(now, id);
+        } else {
+            self.surrender(now, id);
+        }
     }
 
     /// More tokens, or none.

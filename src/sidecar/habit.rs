@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::table::id::LockName;
 use crate::world::clock::Instant;
 
+/// A lock is kept only if it was used here within this time before: most names are used once, and whoever
+/// else wants one of those should not have to ask for it back.
+const USED_WITHIN: Duration = Duration::from_secs(10);
 /// Tokens of a first block.
 pub const BLOCK_FIRST: u32 = 256;
 /// After so many delegations in a row that were called back unused, a lock is not kept for a while: the
@@ -17,8 +20,11 @@ const USELESS_MAX: u32 = 2;
 const OFF_FIRST: Duration = Duration::from_secs(1);
 /// Never longer than this: locks change their habits.
 const OFF_MOST: Duration = Duration::from_secs(60);
+/// A lock that others look at is not kept for so long after they last did: what happens to it is theirs to
+/// see.
+const WATCHED_FOR: Duration = Duration::from_secs(2);
 /// Locks of which something is remembered. Beyond, all is forgotten: they are tried again.
-const REMEMBERED_MAX: usize = 10_000;
+const REMEMBERED_MAX: usize = 20_000;
 
 /// What is known of the locks that others want too.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ struct Habit {
     useless: u32,
     off_for: Duration,
     off_until: Option<Instant>,
+    /// A claim of this sidecar let it go then.
+    released: Option<Instant>,
 }
 
 impl Habits {
@@ -57,21 +65,52 @@ impl Habits {
         }
     }
 
-    /// Whether a lock is worth keeping.
+    /// Whether a lock is worth keeping: it was used here a short while ago, and others do not want it more.
     pub fn keeps(&self, lock: &LockName, now: Instant) -> bool {
-        let off = self.of.get(lock).and_then(|habit| habit.off_until);
-        self.enabled && off.is_none_or(|until| until <= now)
+        let Some(habit) = self.of.get(lock).filter(|_| self.enabled) else {
+            return false;
+        };
+        let used = habit.released.is_some_and(|at| now.since(at) < USED_WITHIN);
+        used && habit.off_until.is_none_or(|until| until <= now)
+    }
+
+    /// A claim of this sidecar lets a lock go.
+    pub fn released(&mut self, lock: &LockName, now: Instant) {
+        if !self.enabled {
+            return;
+        }
+        self.make_room(lock);
+        match self.of.get_mut(lock) {
+            Some(habit) => habit.released = Some(now),
+            None => {
+                let habit = Habit {
+                    released: Some(now),
+                    ..Habit::default()
+                };
+                self.of.insert(lock.clone(), habit);
+            }
+        }
+    }
+
+    /// Others look at a lock.
+    pub fn watched(&mut self, lock: &LockName, now: Instant) {
+        self.make_room(lock);
+        let habit = self.of.entry(lock.clone()).or_default();
+        habit.off_until = habit.off_until.max(Some(now + WATCHED_FOR));
     }
 
     /// A delegation was called back after `hits` claims that it saved from asking the core.
     pub fn recalled(&mut self, lock: &LockName, hits: u64, now: Instant) {
         if hits > 0 {
-            self.of.remove(lock);
+            if let Some(habit) = self.of.get_mut(lock) {
+                *habit = Habit {
+                    released: habit.released,
+                    ..Habit::default()
+                };
+            }
             return;
         }
-        if self.of.len() >= REMEMBERED_MAX && !self.of.contains_key(lock) {
-            self.of.clear();
-        }
+        self.make_room(lock);
         let habit = self.of.entry(lock.clone()).or_default();
         habit.useless += 1;
         if habit.useless >= USELESS_MAX {
@@ -79,6 +118,12 @@ impl Habits {
             habit.off_until = Some(now + habit.off_for);
             // Tried again after that, once: a single useless one then is enough.
             habit.useless = USELESS_MAX - 1;
+        }
+    }
+
+    fn make_room(&mut self, lock: &LockName) {
+        if self.of.len() >= REMEMBERED_MAX && !self.of.contains_key(lock) {
+            self.of.clear();
         }
     }
 }
@@ -95,6 +140,8 @@ mod tests {
     fn a_lock_that_wanders_is_given_up_within_three_transfers_and_tried_again() {
         let lock = LockName::parse("a").expect("a name");
         let mut habits = Habits::new(true);
+        assert!(!habits.keeps(&lock, at(0)), "it may never be used again");
+        habits.released(&lock, at(0));
         assert!(habits.keeps(&lock, at(0)));
         habits.recalled(&lock, 0, at(0));
         assert!(habits.keeps(&lock, at(0)), "once proves little");
@@ -110,8 +157,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_used_for_a_while_is_not_kept() {
+        let lock = LockName::parse("a").expect("a name");
+        let mut habits = Habits::new(true);
+        habits.released(&lock, at(0));
+        assert!(habits.keeps(&lock, at(9)));
+        assert!(!habits.keeps(&lock, at(10)));
+    }
+
+    #[test]
     fn disabled_it_keeps_nothing() {
         let lock = LockName::parse("a").expect("a name");
-        assert_eq!(Habits::new(false).block(&lock, at(0)), 0);
+        let mut habits = Habits::new(false);
+        habits.released(&lock, at(0));
+        assert_eq!(habits.block(&lock, at(0)), 0);
     }
 }

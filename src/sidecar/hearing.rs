@@ -311,6 +311,11 @@ impl Desk {
                     self.recalled(now, id, answer);
                 }
             }
+            News::Wanted { claim } => {
+                if let Some(id) = self.spots.of_seq(claim) {
+                    self.wanted(now, id);
+                }
+            }
             News::Refused {
                 claim,
                 revision,
@@ -404,6 +409,9 @@ impl Desk {
             Outcome::Answered(read) => Ok(read),
             Outcome::Unavailable => Err(self.unavailable()),
             Outcome::Forbidden => Err(super::handle::Unavailable::Forbidden),
+            Outcome::NoDelegate => Err(super::handle::Unavailable::Jeopardy {
+                retry_after: self.estimates.unavailable(&mut self.rng),
+            }),
         };
         self.answer(caller, Answer::Read(answer));
     }

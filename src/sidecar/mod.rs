@@ -12,6 +12,7 @@ pub mod fate;
 pub mod firing;
 pub mod granting;
 pub mod hearing;
+pub mod knowing;
 pub mod sending;
 pub mod tending;
 

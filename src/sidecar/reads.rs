@@ -42,6 +42,8 @@ pub enum Outcome {
     Unavailable,
     /// The core would not.
     Forbidden,
+    /// The sidecar that has the lock does not answer.
+    NoDelegate,
 }
 
 /// All reads under way, by number.
@@ -157,6 +159,11 @@ impl Reads {
                 return None;
             }
             Err(ReadRefusal::Forbidden) => Outcome::Forbidden,
+            Err(ReadRefusal::Delegate) if read.may_fall_back => {
+                self.refused(news.id, stream);
+                return None;
+            }
+            Err(ReadRefusal::Delegate) => Outcome::NoDelegate,
             Err(ReadRefusal::Invalid) => Outcome::Unavailable,
         };
         self.end(news.id)

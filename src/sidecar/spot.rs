@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::hold::Key;
 use crate::table::command::{Mode, Party};
-use crate::table::id::{LockName, Seq, Token};
+use crate::table::id::{LockName, Revision, Seq, Token};
 use crate::table::queue::PASSED_MAX;
 use crate::table::token::TokenBlock;
 use crate::world::clock::Instant;
@@ -83,6 +83,8 @@ pub enum Stage {
 pub struct Given {
     /// The core's name of it.
     pub seq: Seq,
+    /// Since when.
+    pub revision: Revision,
     /// Exclusive, or shared with other sidecars.
     pub mode: Mode,
     /// The token that came with the grant, until it is used.
@@ -134,9 +136,16 @@ pub struct Turn {
 
 impl Given {
     /// Just granted.
-    pub fn new(asked: &Asked, first: Token, block: TokenBlock, refill: u32) -> Self {
+    pub fn new(
+        asked: &Asked,
+        revision: Revision,
+        first: Token,
+        block: TokenBlock,
+        refill: u32,
+    ) -> Self {
         Self {
             seq: asked.seq,
+            revision,
             mode: asked.mode,
             first: Some(first),
             block,

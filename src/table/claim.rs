@@ -22,6 +22,8 @@ pub(super) struct Ending {
     /// As measured by the sidecar: waited, held.
     pub(super) measured: Option<(u64, u64)>,
     pub(super) note: Arc<str>,
+    /// Whether history is to tell it.
+    pub(super) told: bool,
 }
 
 impl Ending {
@@ -30,6 +32,7 @@ impl Ending {
             cause,
             measured: None,
             note: Arc::from(""),
+            told: true,
         }
     }
 }
@@ -113,9 +116,8 @@ impl Table {
             Stage::Holding { .. } => Was::Held,
         };
         let ending = Ending {
-            cause: release.cause,
             measured: Some((release.waited_ms, release.held_ms)),
-            note: Arc::from(""),
+            ..Ending::of(release.cause)
         };
         let revision = self.end(step, name, ending);
         OperationReply::Ended { revision, was }
@@ -165,7 +167,11 @@ impl Table {
                 note: ending.note,
             },
         };
-        let revision = self.record(step, name, event);
+        let revision = if ending.told {
+            self.record(step, name, event)
+        } else {
+            self.bump()
+        };
         self.drop_pledge(name);
         let claim = self.unenroll(name);
         self.dirty.insert(Key::Claim(name));

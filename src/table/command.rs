@@ -570,6 +570,12 @@ pub enum Effect {
         /// Somebody would not wait: if a local claim uses the lock, that is to be said now.
         answer: bool,
     },
+    /// Somebody else reads a delegated lock: its session should make its claims known by name. (No command
+    /// has this effect; the leader tells it for a reader.)
+    Wanted {
+        /// Which delegation.
+        claim: ClaimRef,
+    },
     /// A try that waited for the answer to a recall: the lock is in use.
     Refused {
         /// Which claim.

@@ -69,6 +69,15 @@ impl Table {
         matches!(self.pledges.get(&name), Some(Pledge::Given { .. }))
     }
 
+    /// The delegations of a lock.
+    pub fn delegations_of(&self, name: &LockName) -> Vec<ClaimRef> {
+        let holders = self.locks.get(name).map(|lock| lock.holders.iter());
+        let holders = holders.into_iter().flatten().copied();
+        holders
+            .filter(|holder| self.is_delegated(*holder))
+            .collect()
+    }
+
     /// Whether a waiting claim would rather be refused.
     pub(super) fn is_trial(&self, name: ClaimRef) -> bool {
         matches!(
@@ -354,11 +363,16 @@ impl Table {
                 kept: false,
             };
         }
-        let locks = self.claims[&name].locks.clone();
+        let claim = &self.claims[&name];
+        let locks = claim.locks.clone();
+        let first = claim.claim_id.clone();
+        // Of the claim in whose name it was asked for, history has the grant already, and no end if it
+        // goes on.
+        let goes_on = back.kept.iter().any(|kept| kept.user.claim_id == first);
         let ending = Ending {
-            measured: None,
             note: Arc::from(format!("{} local grants", back.grants)),
-            cause: EndCause::Released,
+            told: !goes_on,
+            ..Ending::of(EndCause::Released)
         };
         self.end(step, name, ending);
         let mut revision = self.counters.revision;
@@ -367,7 +381,8 @@ impl Table {
                 session,
                 seq: Seq(seq.0 + place),
             };
-            revision = self.keep(step, claim, &locks[0], kept);
+            let told = kept.user.claim_id != first;
+            revision = self.keep(step, claim, &locks[0], kept, told);
         }
         let lock = self.lock_mut(&locks[0].name);
         lock.newest.any = lock.newest.any.max(back.newest);
@@ -378,8 +393,15 @@ impl Table {
         }
     }
 
-    /// A local claim as a plain one that holds.
-    fn keep(&mut self, step: &mut Step, name: ClaimRef, want: &Want, kept: &Kept) -> Revision {
+    /// A local claim as a plain one that holds; `told`: history is to tell of its grant.
+    fn keep(
+        &mut self,
+        step: &mut Step,
+        name: ClaimRef,
+        want: &Want,
+        kept: &Kept,
+        told: bool,
+    ) -> Revision {
         let want = Want {
             name: want.name.clone(),
             mode: kept.mode,
@@ -401,13 +423,12 @@ impl Table {
         self.parties.insert(party_entry(name, &claim));
         self.claims.insert(name, Box::new(claim));
         self.dirty.insert(Key::Claim(name));
-        let revision = self.record(
-            step,
-            name,
-            HistoryEvent::Granted {
-                tokens: vec![kept.token],
-            },
-        );
+        let revision = if told {
+            let tokens = vec![kept.token];
+            self.record(step, name, HistoryEvent::Granted { tokens })
+        } else {
+            self.bump()
+        };
         let lock = self.lock_mut(&want.name);
         lock.holders.insert(name);
         lock.used.add(want.mode);

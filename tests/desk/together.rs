@@ -460,7 +460,10 @@ impl World {
             if self.now >= end {
                 let waiting = |pod: &Pod| pod.desk.claims(at(self.now), 100, None).items;
                 let waiting: Vec<_> = self.pods.iter().map(waiting).collect();
-                let claims = self.table.sessions().flat_map(|(id, _)| self.table.claims_of(id));
+                let claims = self
+                    .table
+                    .sessions()
+                    .flat_map(|(id, _)| self.table.claims_of(id));
                 let claims: Vec<_> = claims
                     .map(|(name, claim)| (name, claim, self.table.pledge(name)))
                     .collect();

@@ -96,7 +96,10 @@ impl Heard {
                 }
                 Told::ClaimEnded(claim, cause)
             }
-            Effect::Delegated(_) | Effect::Recalled { .. } | Effect::Refused { .. } => {
+            Effect::Delegated(_)
+            | Effect::Recalled { .. }
+            | Effect::Wanted { .. }
+            | Effect::Refused { .. } => {
                 unreachable!("these schedules delegate nothing")
             }
             Effect::BreakAsked { claim, revision } => {

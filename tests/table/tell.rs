@@ -141,6 +141,7 @@ impl Script {
                 let answer = if *answer { ", in use?" } else { "" };
                 format!("recalled {}{answer}", self.claim(*claim))
             }
+            Effect::Wanted { claim } => format!("wanted {}", self.claim(*claim)),
             Effect::Refused { claim, refusal, .. } => {
                 format!("refused {}: {}", self.claim(*claim), self.refusal(refusal))
             }

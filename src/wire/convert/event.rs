@@ -61,6 +61,10 @@ pub fn event(effect: &Effect) -> Option<(SessionId, v1::Event)> {
             };
             (claim.session, Wire::Recalled(recalled))
         }
+        Effect::Wanted { claim } => {
+            let claim_seq = claim.seq.0;
+            (claim.session, Wire::Wanted(v1::Wanted { claim: claim_seq }))
+        }
         Effect::Refused {
             claim,
             revision,
@@ -100,6 +104,9 @@ pub fn effect(session: SessionId, event: v1::Event) -> Result<Effect, ConvertErr
             claim: claim_ref(session, recalled.claim),
             revision: Revision(recalled.revision),
             answer: recalled.answer,
+        },
+        Wire::Wanted(wanted) => Effect::Wanted {
+            claim: claim_ref(session, wanted.claim),
         },
         Wire::Refused(refused) => Effect::Refused {
             claim: claim_ref(session, refused.claim),

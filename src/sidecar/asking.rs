@@ -235,7 +235,7 @@ impl Desk {
         }
         let caller = self.caller(now, &ask);
         if let Some(owner) = &ask.owner {
-            self.by_owner.entry(owner.clone()).or_default().insert(key);
+            self.own(key, owner);
         }
         let mut hold = Hold::new(id.clone(), ask, trace_id, now);
         hold.callers.push(caller);

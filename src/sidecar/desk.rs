@@ -379,7 +379,7 @@ impl Desk {
             self.habits.released(&want.name, now);
         }
         self.set_stage(key, Stage::Ended(ended));
-        self.forget_owner(key);
+        self.disown(key);
         if let Some(spot) = spot {
             let returned = self.leave_spot(now, key, spot);
             if let Some(hold) = self.holds.get_mut(&key) {
@@ -430,6 +430,7 @@ impl Desk {
 
     /// Removes a claim as if it had never been.
     pub(super) fn remove(&mut self, key: Key) {
+        self.disown(key);
         let Some(hold) = self.holds.remove(&key) else {
             return;
         };
@@ -439,26 +440,12 @@ impl Desk {
         if self.by_id.get(&hold.id) == Some(&key) {
             self.by_id.remove(&hold.id);
         }
-        if let Some(owner) = &hold.ask.owner {
-            forget_owner(&mut self.by_owner, owner, key);
-        }
         for caller in self.watchers.remove(&key).unwrap_or_default() {
             self.answer(caller, Answer::Changed);
         }
         let (held, ended) = kind_of(&hold.stage);
         self.granted -= u64::from(held);
         self.queued -= u64::from(!held && !ended);
-    }
-
-    /// The claim's owner has one claim less.
-    fn forget_owner(&mut self, key: Key) {
-        let owner = self
-            .holds
-            .get(&key)
-            .and_then(|hold| hold.ask.owner.as_ref());
-        if let Some(owner) = owner {
-            forget_owner(&mut self.by_owner, owner, key);
-        }
     }
 
     /// Forgets the oldest ended claims beyond the bound, but none whose release is still due.
@@ -476,15 +463,6 @@ impl Desk {
                 return;
             }
             self.remove(key);
-        }
-    }
-}
-
-fn forget_owner(by_owner: &mut BTreeMap<OwnerId, BTreeSet<Key>>, owner: &OwnerId, key: Key) {
-    if let Some(keys) = by_owner.get_mut(owner) {
-        keys.remove(&key);
-        if keys.is_empty() {
-            by_owner.remove(owner);
         }
     }
 }

@@ -6,7 +6,6 @@ use super::desk::{Answer, Desk, Ending};
 use super::handle::{ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, Reason, ReleaseAnswer};
 use super::hold::{Key, Stage};
 use super::outbox::{AskOf, Purpose};
-use super::spot::SpotId;
 use super::view;
 use crate::table::command::{CycleEdge, EndCause, Operation, OperationReply, Party, Refusal, Was};
 use crate::table::id::{Seq, Token};
@@ -48,51 +47,6 @@ impl Desk {
                 }
                 Stage::Held { .. } | Stage::Asking | Stage::Waiting { .. } | Stage::Ended(_) => {}
             }
-        }
-    }
-
-    /// The reply to the request for a lock as a whole.
-    pub(super) fn hear_delegated(
-        &mut self,
-        now: Instant,
-        id: SpotId,
-        claim: Seq,
-        reply: Option<OperationReply>,
-    ) {
-        if self.spots.of_seq(claim) != Some(id) {
-            // It was handed to one claim meanwhile, or given up; then its end is under way.
-            if let Some(key) = self.by_seq.get(&claim).copied() {
-                self.hear_asked(now, key, claim, reply);
-            }
-            return;
-        }
-        match reply {
-            Some(OperationReply::Granted(grant)) => {
-                self.given(now, id, grant.revision, &grant.tokens, None);
-            }
-            Some(OperationReply::Delegated(delegated)) => {
-                let grant = delegated.grant;
-                self.given(
-                    now,
-                    id,
-                    grant.revision,
-                    &grant.tokens,
-                    Some(delegated.block),
-                );
-            }
-            Some(OperationReply::Queued { ahead, behind, .. }) => {
-                self.queued_here(now, id, ahead, behind);
-            }
-            Some(OperationReply::Refused(refusal)) => self.refused_here(now, id, &refusal),
-            Some(
-                OperationReply::Ended { .. }
-                | OperationReply::ValueSet(_)
-                | OperationReply::Closed
-                | OperationReply::Returned { .. }
-                | OperationReply::Refilled(_)
-                | OperationReply::Noted,
-            )
-            | None => self.taken(now, id, EndCause::Broken, &[]),
         }
     }
 

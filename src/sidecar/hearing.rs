@@ -8,12 +8,11 @@ use rand::Rng;
 
 use super::desk::{Answer, Desk};
 use super::frame::{FrameIn, LeaderNews, News, OperationNews, RenewalNews, RenewalOutcome};
-use super::handle::{ClaimError, Reason, ReleaseAnswer};
+use super::handle::{ClaimError, Reason};
 use super::hold::Key;
 use super::outbox::Purpose;
 use super::reads::Outcome;
 use super::session::{Attach, PAUSE, StreamRef};
-use super::spot::Stage;
 use crate::table::attachment::Attachment;
 use crate::table::command::{EndCause, OperateReply, OperationReply};
 use crate::table::id::{Revision, Seq, SessionKey};
@@ -168,56 +167,6 @@ impl Desk {
         self.give_back_unknown(now, all);
     }
 
-    /// The same for locks that were asked for as a whole.
-    fn compare_spots(&mut self, now: Instant, all: &Attachment) {
-        for id in self.spots.ids() {
-            let Some(spot) = self.spots.get_mut(id) else {
-                continue;
-            };
-            let seq = match (spot.asked(), spot.given()) {
-                (Some(asked), _) => asked.seq,
-                (None, Some(given)) => given.seq,
-                (None, None) => continue,
-            };
-            let listed = all.claims.binary_search_by_key(&seq, |c| c.claim.seq);
-            let Some(listed) = listed.ok().map(|place| &all.claims[place]) else {
-                if seq > all.seq {
-                    continue; // not applied yet: it goes again
-                }
-                match &mut spot.stage {
-                    // Its kept reply is still to come, and is history.
-                    Stage::Sent(asked) => asked.absent = true,
-                    // It ended there, and the news of it were lost with the stream.
-                    Stage::Queued { .. } => self.ask_anew_or_forget(now, id),
-                    Stage::Given(_) | Stage::Unsent => self.taken(now, id, EndCause::Broken, &[]),
-                }
-                continue;
-            };
-            if !listed.tokens.is_empty() {
-                let block = listed.delegation.as_ref().map(|held| held.block);
-                self.given(now, id, all.revision, &listed.tokens, block);
-            }
-            if let Some(held) = listed.delegation.as_ref().filter(|held| held.recalled) {
-                self.recalled(now, id, held.answer);
-            }
-            if listed.breaking {
-                self.break_asked_here(now, id);
-            }
-        }
-    }
-
-    /// The reply to the return of a delegation.
-    fn hear_returned(&mut self, now: Instant, seq: Seq, reply: Option<&OperationReply>) {
-        self.answer_release(seq, &Ok(ReleaseAnswer::Released));
-        if !matches!(reply, Some(OperationReply::Returned { kept: false, .. })) {
-            return;
-        }
-        // Only an operator takes a delegation from a session that stands: its claims went with it.
-        if let Some(key) = self.by_seq.get(&seq).copied() {
-            self.vanished(now, key);
-        }
-    }
-
     /// What the core thinks we hold and we do not know is given back.
     fn give_back_unknown(&mut self, now: Instant, all: &Attachment) {
         for listed in &all.claims {
@@ -285,50 +234,10 @@ impl Desk {
                     self.break_asked(now, key);
                 }
             }
-            News::Delegated {
-                claim,
-                revision,
-                tokens,
-                block,
-            } => match self.spots.of_seq(claim) {
-                Some(id) => self.given(now, id, revision, &tokens, Some(block)),
-                None => {
-                    if let Some(key) = self.newer(claim, revision)
-                        && let [token] = *tokens
-                    {
-                        self.keep_plain(claim, token);
-                        self.granted(now, key, tokens);
-                    }
-                }
-            },
-            News::Recalled {
-                claim,
-                revision: _,
-                answer,
-            } => {
-                // What is not here any more is on its way back.
-                if let Some(id) = self.spots.of_seq(claim) {
-                    self.recalled(now, id, answer);
-                }
-            }
-            News::Wanted { claim } => {
-                if let Some(id) = self.spots.of_seq(claim) {
-                    self.wanted(now, id);
-                }
-            }
-            News::Refused {
-                claim,
-                revision,
-                refusal,
-            } => match self.spots.of_seq(claim) {
-                Some(id) => self.refused_here(now, id, &refusal),
-                None => {
-                    if let Some(key) = self.newer(claim, revision) {
-                        self.core_forgot(claim);
-                        self.refused(now, key, refusal);
-                    }
-                }
-            },
+            News::Delegated { .. }
+            | News::Recalled { .. }
+            | News::Wanted { .. }
+            | News::Refused { .. } => self.hear_of_lock(now, news),
             News::SessionEnded { session, cause: _ } => {
                 if self.session.id() == Some(session) {
                     self.lose_session_anew(now, Reason::SessionExpired);

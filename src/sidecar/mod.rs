@@ -13,6 +13,8 @@ pub mod firing;
 pub mod granting;
 pub mod hearing;
 pub mod knowing;
+pub mod lending;
+pub mod returning;
 pub mod sending;
 pub mod tending;
 

@@ -166,7 +166,8 @@ impl Table {
         let conflicts = |name: &ClaimRef| {
             let other = self.mode_of(*name, site.name).expect(CLAIM_IS_LIVE);
             // Whoever uses a delegation waits for nothing; see `delegation.rs`.
-            !(mode == Mode::Shared && other == Mode::Shared) && !self.is_delegated(*name)
+            let beside = mode == Mode::Shared && other == Mode::Shared;
+            !beside && !self.is_delegated(*name)
         };
         let from = unread.from.unwrap_or(Place {
             rank: 0,

@@ -4,6 +4,8 @@
 
 #[path = "rules/cell.rs"]
 mod cell;
+#[path = "rules/delegations.rs"]
+mod delegations;
 #[path = "rules/section_3.rs"]
 mod section_3;
 #[path = "rules/section_3_deadlock.rs"]

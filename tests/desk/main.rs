@@ -3,6 +3,7 @@
 
 mod bench;
 mod core_gone;
+mod delegations;
 mod ids;
 mod leases;
 mod sessions;

@@ -1,0 +1,204 @@
+//! Delegations at one desk: what it grants without the core, and when it must not.
+
+use std::sync::Arc;
+
+use sidelock::sidecar::desk::{Now, Rules};
+use sidelock::sidecar::frame::News;
+use sidelock::sidecar::handle::{ClaimAnswer, ClaimError, ClaimState, ReleaseAnswer, Unavailable};
+use sidelock::sidecar::lease::Caution;
+use sidelock::table::command::{Delegated, Grant, Operation, OperationReply};
+use sidelock::table::id::{ClaimRef, Revision, Seq};
+use sidelock::table::token::TokenBlock;
+
+use crate::bench::{BOUND, Bench, SESSION_TTL, ask, id, ms, token, waiting};
+
+/// A desk that has held and released `a` once, and has asked for it to be delegated for a second claim.
+fn second() -> (Bench, Seq) {
+    let mut bench = Bench::with(Rules {
+        nodes: 2,
+        session_ttl: ms(SESSION_TTL),
+        identity: Arc::from("bench"),
+        caution: Caution {
+            rho_ppm: 10_000,
+            margin: ms(100),
+        },
+        no_quorum_after: ms(BOUND),
+        prefix: Arc::from(""),
+        delegate: true,
+        seed: [7; 32],
+    });
+    bench.connect();
+    bench.attach(&[]);
+    bench.acknowledge();
+    bench.hold("once", ask("a"), 1);
+    bench.release("once");
+    bench.applied_release(sidelock::table::command::Was::Held);
+    bench.claim_later("first", ask("a"));
+    bench.send();
+    let asked = bench.operations.iter().rev().find_map(|(seq, operation)| {
+        matches!(operation, Operation::Delegate { .. }).then_some(*seq)
+    });
+    (
+        bench,
+        asked.expect("a lock that is used again is asked for"),
+    )
+}
+
+fn lent() -> (Bench, Seq) {
+    let (mut bench, seq) = second();
+    let session = sidelock::table::id::SessionId(1);
+    bench.revision += 1;
+    let grant = Grant {
+        claim: ClaimRef { session, seq },
+        revision: Revision(bench.revision),
+        tokens: vec![token(10)],
+    };
+    let block = TokenBlock::new(11, 100).expect("a block");
+    bench.reply(seq, OperationReply::Delegated(Delegated { grant, block }));
+    assert_eq!(bench.state("first").0, ClaimState::Granted);
+    (bench, seq)
+}
+
+fn silent(bench: &mut Bench) -> usize {
+    bench.send();
+    bench.operations.len()
+}
+
+#[test]
+fn after_a_local_release_the_next_claim_is_granted_without_a_message() {
+    let (mut bench, _) = lent();
+    let before = silent(&mut bench);
+    for turn in 0..20 {
+        let last = if turn == 0 {
+            "first".to_owned()
+        } else {
+            format!("c{}", turn - 1)
+        };
+        assert_eq!(bench.release(&last), Now::Done(Ok(ReleaseAnswer::Released)));
+        let answer = bench.claim_now(&format!("c{turn}"), ask("a"));
+        let Ok(ClaimAnswer::Granted(view)) = answer else {
+            panic!("{answer:?}")
+        };
+        assert!(view.local);
+        assert_eq!(view.tokens, [token(11 + turn)], "ascending, one each");
+    }
+    assert_eq!(silent(&mut bench), before);
+}
+
+#[test]
+fn local_waiters_queue_here_in_order() {
+    let (mut bench, _) = lent();
+    let one = bench.claim_later("one", waiting("a", 5_000));
+    let two = bench.claim_later("two", waiting("a", 5_000));
+    let before = silent(&mut bench);
+    assert!(matches!(
+        bench.claim_now("try", ask("a")),
+        Err(ClaimError::Held(_))
+    ));
+    bench.release("first");
+    assert!(bench.claimed(one).is_ok());
+    assert!(bench.answered(two).is_none());
+    bench.release("one");
+    assert!(bench.claimed(two).is_ok());
+    assert_eq!(silent(&mut bench), before);
+}
+
+#[test]
+fn past_the_deadline_nothing_is_granted_from_a_kept_delegation() {
+    let (mut bench, _) = lent();
+    bench.release("first");
+    bench.disconnect();
+    bench.pass(SESSION_TTL);
+    let answer = bench.claim_now("late", ask("a"));
+    assert!(
+        matches!(
+            answer,
+            Err(ClaimError::Unavailable(
+                Unavailable::Jeopardy { .. }
+                    | Unavailable::NoQuorum { .. }
+                    | Unavailable::CoreUnreachable { .. }
+            ))
+        ),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn in_read_only_nothing_is_granted_from_a_kept_delegation() {
+    let (mut bench, _) = lent();
+    bench.release("first");
+    bench.disconnect();
+    bench.pass(BOUND + 100);
+    let answer = bench.claim_now("late", ask("a"));
+    assert!(
+        matches!(answer, Err(ClaimError::Unavailable(_))),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_recalled_lock_goes_back_when_its_user_lets_go_though_others_wait_here() {
+    let (mut bench, seq) = lent();
+    bench.claim_later("waits", waiting("a", 60_000));
+    bench.event(News::Recalled {
+        claim: seq,
+        revision: Revision(99),
+        answer: false,
+    });
+    let before = silent(&mut bench);
+    bench.release("first");
+    bench.send();
+    let sent: Vec<_> = bench.operations[before..]
+        .iter()
+        .map(|(_, sent)| sent)
+        .collect();
+    assert!(
+        matches!(
+            sent[..],
+            [
+                Operation::Return(_),
+                Operation::Delegate { .. } | Operation::Acquire(_)
+            ]
+        ),
+        "{sent:?}"
+    );
+    assert_eq!(bench.state("waits").0, ClaimState::Queued);
+}
+
+#[test]
+fn an_idle_lock_goes_back_at_once_when_it_is_recalled() {
+    let (mut bench, seq) = lent();
+    bench.release("first");
+    let before = silent(&mut bench);
+    bench.event(News::Recalled {
+        claim: seq,
+        revision: Revision(99),
+        answer: true,
+    });
+    bench.send();
+    assert!(matches!(
+        bench.operations[before..],
+        [(_, Operation::Return(_))]
+    ));
+}
+
+#[test]
+fn claims_of_an_owner_that_has_another_go_to_the_core_with_all_of_it() {
+    let (mut bench, seq) = lent();
+    bench.release("first");
+    let mut mine = ask("a");
+    mine.owner = Some(sidelock::table::id::OwnerId::parse("o").expect("an owner"));
+    assert!(bench.claim_now("here", mine.clone()).is_ok());
+    let before = silent(&mut bench);
+    mine.locks[0].name = sidelock::table::id::LockName::parse("b").expect("a name");
+    bench.claim_later("there", mine);
+    bench.send();
+    let [(_, Operation::Return(back)), (_, Operation::Acquire(_))] = &bench.operations[before..]
+    else {
+        panic!("{:?}", &bench.operations[before..])
+    };
+    assert_eq!(back.delegation, seq);
+    assert_eq!(back.kept.len(), 1);
+    assert_eq!(back.kept[0].user.claim_id, id("here"));
+    assert_eq!(bench.state("here").0, ClaimState::Granted);
+}

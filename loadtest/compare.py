@@ -62,7 +62,7 @@ def rss_mb(pid):
 
 
 class Sidelock:
-    def __init__(self, binary, folder):
+    def __init__(self, binary, folder, sidecar_args=("--no-delegations",)):
         self.binary, self.folder = binary, folder
         self.grpc = {n: free_port() for n in (1, 2, 3)}
         self.http = {n: free_port() for n in (1, 2, 3)}
@@ -72,7 +72,7 @@ class Sidelock:
         self.sidecar_port = free_port()
         self.url = f"http://127.0.0.1:{self.sidecar_port}"
         self.sidecar = self.spawn("sidecar", "sidecar", "--core", ",".join(f"127.0.0.1:{p}" for p in self.grpc.values()),
-                                  "--http", f"127.0.0.1:{self.sidecar_port}")
+                                  "--http", f"127.0.0.1:{self.sidecar_port}", *sidecar_args)
         wait_for("the first grant", self.try_lock)
 
     def spawn(self, name, *args):
@@ -182,10 +182,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--held", type=int, default=100_000)
+    parser.add_argument("--delegations", action="store_true", help="let locks stay at the sidecar (each worker has its own)")
     args = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="sidelock-compare-")
     report = {"pairs": [], "machine": {"cores": os.cpu_count()}}
-    ours = Sidelock(os.path.abspath(args.sidelock), folder)
+    ours = Sidelock(os.path.abspath(args.sidelock), folder, [] if args.delegations else ["--no-delegations"])
     peer = Etcd(args.etcd, folder) if args.etcd else None
     try:
         report["idle_mb"] = {"sidecar": rss_mb(ours.sidecar.pid), "core": max(rss_mb(p.pid) for p in ours.cores.values())}

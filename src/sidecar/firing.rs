@@ -301,7 +301,7 @@ impl Desk {
             | Purpose::End(_)
             | Purpose::PublishLate
             | Purpose::Delegate(_)
-            | Purpose::Return
+            | Purpose::Return(_)
             | Purpose::Refill(_)
             | Purpose::Note => {}
         }

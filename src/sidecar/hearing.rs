@@ -281,7 +281,7 @@ impl Desk {
             Purpose::Ask(key) => self.hear_asked(now, key, news.seq, reply),
             Purpose::End(claim) => self.hear_ended(now, claim, reply),
             Purpose::Delegate(id) => self.hear_delegated(now, id, news.seq, reply),
-            Purpose::Return => self.hear_returned(now, news.seq, reply.as_ref()),
+            Purpose::Return(kept) => self.hear_returned(now, news.seq, kept, reply.as_ref()),
             Purpose::Refill(id) => {
                 let block = match reply {
                     Some(OperationReply::Refilled(block)) => block,

@@ -328,14 +328,22 @@ impl Desk {
     }
 
     /// The reply to the return of a delegation.
-    pub(super) fn hear_returned(&mut self, now: Instant, seq: Seq, reply: Option<&OperationReply>) {
+    pub(super) fn hear_returned(
+        &mut self,
+        now: Instant,
+        seq: Seq,
+        kept: u32,
+        reply: Option<&OperationReply>,
+    ) {
         self.answer_release(seq, &Ok(ReleaseAnswer::Released));
         if !matches!(reply, Some(OperationReply::Returned { kept: false, .. })) {
             return;
         }
         // Only an operator takes a delegation from a session that stands: its claims went with it.
-        if let Some(key) = self.by_seq.get(&seq).copied() {
-            self.vanished(now, key);
+        for claim in seq.0..seq.0 + u64::from(kept) {
+            if let Some(key) = self.by_seq.get(&Seq(claim)).copied() {
+                self.vanished(now, key);
+            }
         }
     }
 

@@ -30,8 +30,8 @@ pub enum Purpose {
     PublishLate,
     /// Asks for this lock to be delegated.
     Delegate(SpotId),
-    /// Gives a delegation back.
-    Return,
+    /// Gives a delegation back; so many claims, named by this seq and the next, hold on.
+    Return(u32),
     /// Asks for more tokens for this one.
     Refill(SpotId),
     /// Tells what needs no answer.
@@ -151,7 +151,7 @@ impl Outbox {
                 | Purpose::Publish(..)
                 | Purpose::PublishLate
                 | Purpose::Delegate(_)
-                | Purpose::Return
+                | Purpose::Return(_)
                 | Purpose::Refill(_)
                 | Purpose::Note
                 | Purpose::Close(_) => None,

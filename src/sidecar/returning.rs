@@ -67,9 +67,10 @@ impl Desk {
             grants: given.hits,
             kept,
         };
+        let kept = u32::try_from(back.kept.len()).unwrap_or(u32::MAX);
         self.quorum.doubt(now);
         self.outbox
-            .push_urgent(Operation::Return(back), Purpose::Return)
+            .push_urgent(Operation::Return(back), Purpose::Return(kept))
     }
 
     pub(super) fn ask_anew_or_forget(&mut self, now: Instant, id: SpotId) {
@@ -163,7 +164,7 @@ impl Desk {
         };
         let seq = self
             .outbox
-            .push_urgent(Operation::Return(back), Purpose::Return);
+            .push_urgent(Operation::Return(back), Purpose::Return(1));
         self.by_seq.insert(seq, key);
         if let Some(hold) = self.holds.get_mut(&key) {
             hold.seq = Some(seq);

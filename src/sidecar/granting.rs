@@ -31,8 +31,11 @@ impl Desk {
         if !plain || matches!(want.mode, Mode::Semaphore { .. }) || self.has_other_claims(ask) {
             return None;
         }
-        let kept = self.habits.keeps(&want.name, now) || self.spots.of(&want.name).is_some();
-        kept.then_some(want.mode)
+        let habits = &self.habits;
+        // Readers that are not kept have no turns to share.
+        let together = habits.keeps(&want.name, now)
+            || (want.mode == Mode::Exclusive && habits.lines_up(&want.name, now));
+        (together || self.spots.of(&want.name).is_some()).then_some(want.mode)
     }
 
     /// Puts a new claim in line for its lock. It is granted at once if nothing stands in the way.

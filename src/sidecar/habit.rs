@@ -38,6 +38,8 @@ struct Habit {
     useless: u32,
     off_for: Duration,
     off_until: Option<Instant>,
+    /// Others look at it until then, as far as is known.
+    watched_until: Option<Instant>,
     /// A claim of this sidecar let it go then.
     released: Option<Instant>,
 }
@@ -67,11 +69,18 @@ impl Habits {
 
     /// Whether a lock is worth keeping: it was used here a short while ago, and others do not want it more.
     pub fn keeps(&self, lock: &LockName, now: Instant) -> bool {
+        let off = |habit: &Habit| habit.off_until.is_some_and(|until| until > now);
+        self.lines_up(lock, now) && !self.of.get(lock).is_some_and(off)
+    }
+
+    /// Whether those who wait for a lock here stand in line as one, kept or not: then a pod with many of
+    /// them gets no more turns than one with few.
+    pub fn lines_up(&self, lock: &LockName, now: Instant) -> bool {
         let Some(habit) = self.of.get(lock).filter(|_| self.enabled) else {
             return false;
         };
         let used = habit.released.is_some_and(|at| now.since(at) < USED_WITHIN);
-        used && habit.off_until.is_none_or(|until| until <= now)
+        used && habit.watched_until.is_none_or(|until| until <= now)
     }
 
     /// A claim of this sidecar lets a lock go.
@@ -96,7 +105,7 @@ impl Habits {
     pub fn watched(&mut self, lock: &LockName, now: Instant) {
         self.make_room(lock);
         let habit = self.of.entry(lock.clone()).or_default();
-        habit.off_until = habit.off_until.max(Some(now + WATCHED_FOR));
+        habit.watched_until = Some(now + WATCHED_FOR);
     }
 
     /// A delegation was called back after `hits` claims that it saved from asking the core.

@@ -419,6 +419,12 @@ impl Desk {
         self.quorum.doubt(now);
     }
 
+    /// Ends what the core granted, or may yet grant, and nobody was or will be told of.
+    pub(super) fn give_up(&mut self, now: Instant, claim: Seq) {
+        let cause = EndCause::GrantTooLate;
+        self.tell_end(now, claim, cause, Duration::ZERO, Duration::ZERO);
+    }
+
     /// The core knows this claim no more.
     pub(super) fn core_forgot(&mut self, claim: Seq) {
         if let Some(key) = self.by_seq.remove(&claim)

@@ -81,12 +81,7 @@ impl Desk {
             }
             Some(OperationReply::Delegated(delegated)) => {
                 let grant = delegated.grant;
-                if self.newer(claim, grant.revision).is_some()
-                    && let [token] = *grant.tokens
-                {
-                    self.keep_plain(claim, token);
-                    self.granted(now, key, grant.tokens);
-                }
+                self.delegated_plain(now, claim, grant.revision, grant.tokens);
             }
             Some(OperationReply::Refused(refusal)) => {
                 self.core_forgot(claim);

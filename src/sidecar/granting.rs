@@ -3,15 +3,13 @@
 //! Never: a local grant past the session's deadline, in read-only, or to an owner that has another claim
 //! (those are the core's business, where deadlocks are found exactly); see `table/delegation.rs`.
 
-use std::time::Duration;
-
 use super::desk::{Answer, Desk, Now};
 use super::handle::{ClaimAnswer, ClaimAsk, ClaimError, Contention, Reason, SidecarMode};
 use super::hold::{CallerId, Key};
 use super::outbox::{AskOf, Purpose};
 use super::spot::{SpotId, Stage};
-use crate::table::command::{EndCause, Mode, Operation, Party};
-use crate::table::id::{ClaimRef, LockName, Seq, SessionId};
+use crate::table::command::{Mode, Operation, Party};
+use crate::table::id::{ClaimRef, Seq, SessionId};
 use crate::table::policy::WAITERS_MAX;
 use crate::world::clock::Instant;
 
@@ -142,13 +140,7 @@ impl Desk {
     pub(super) fn settle_stalled(&mut self, now: Instant) {
         if self.mode_at(now) == SidecarMode::Normal && std::mem::take(&mut self.stalled) {
             for id in self.spots.ids() {
-                if self
-                    .spots
-                    .get(id)
-                    .is_some_and(|spot| spot.given().is_some())
-                {
-                    self.settle(now, id);
-                }
+                self.settle(now, id);
             }
         }
     }
@@ -166,20 +158,14 @@ impl Desk {
         }
         if let Some(asked) = spot.asked() {
             let seq = asked.seq;
-            self.tell_end(
-                now,
-                seq,
-                EndCause::GrantTooLate,
-                Duration::ZERO,
-                Duration::ZERO,
-            );
+            self.give_up(now, seq);
         }
         self.spots.remove(id);
         None
     }
 
     /// The request under way goes on in the name of the best who waits here now.
-    pub(super) fn rename(&mut self, id: SpotId) {
+    fn rename(&mut self, id: SpotId) {
         let Some(spot) = self.spots.get(id) else {
             return;
         };
@@ -206,7 +192,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn refill(&mut self, id: SpotId) {
+    fn refill(&mut self, id: SpotId) {
         let Some(given) = self.spots.get_mut(id).and_then(|spot| spot.given_mut()) else {
             return;
         };
@@ -222,7 +208,7 @@ impl Desk {
         self.outbox.push_urgent(refill, Purpose::Refill(id));
     }
 
-    pub(super) fn answer_recall(&mut self, id: SpotId) {
+    fn answer_recall(&mut self, id: SpotId) {
         let Some(spot) = self.spots.get_mut(id) else {
             return;
         };
@@ -256,6 +242,7 @@ impl Desk {
             if !spot.has_waiter(key) {
                 continue; // a refusal before made room for it
             }
+            let lock = spot.name().clone();
             let before = spot.waiting().take_while(|other| *other != key).count();
             let before = u32::try_from(before).unwrap_or(u32::MAX);
             let waiters = u32::try_from(spot.waiters()).unwrap_or(u32::MAX);
@@ -269,10 +256,7 @@ impl Desk {
             }
             let retry_after = self.estimates.held(waiters, &mut self.rng);
             let held = ClaimError::Held(Contention {
-                lock: self.spots.get(id).map_or_else(
-                    || LockName::parse("?").expect("a name"),
-                    |spot| spot.name().clone(),
-                ),
+                lock,
                 holder: behind.map(|party| *party),
                 waiters: waiters.saturating_sub(1),
                 retry_after,
@@ -288,7 +272,7 @@ impl Desk {
     }
 
     /// One of those that use a lock here.
-    pub(super) fn party_using(&self, id: SpotId) -> Option<Party> {
+    fn party_using(&self, id: SpotId) -> Option<Party> {
         let spot = self.spots.get(id)?;
         let key = spot
             .users

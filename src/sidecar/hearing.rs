@@ -2,8 +2,6 @@
 //! In: frames of streams. Out: grants told, claims ended, deadlines moved. Never: anything from a
 //! superseded stream or session, or news of a claim that are not newer than what is known of it.
 
-use std::time::Duration;
-
 use rand::Rng;
 
 use super::desk::{Answer, Desk};
@@ -14,7 +12,7 @@ use super::outbox::Purpose;
 use super::reads::Outcome;
 use super::session::{Attach, PAUSE, StreamRef};
 use crate::table::attachment::Attachment;
-use crate::table::command::{EndCause, OperateReply, OperationReply};
+use crate::table::command::{OperateReply, OperationReply};
 use crate::table::id::{Revision, Seq, SessionKey};
 use crate::world::clock::Instant;
 
@@ -172,8 +170,7 @@ impl Desk {
         for listed in &all.claims {
             let claim = listed.claim.seq;
             if !self.by_seq.contains_key(&claim) && self.spots.of_seq(claim).is_none() {
-                let none = Duration::ZERO;
-                self.tell_end(now, claim, EndCause::GrantTooLate, none, none);
+                self.give_up(now, claim);
             }
         }
     }

@@ -2,8 +2,6 @@
 //! In: news of a delegation or of the request for one. Out: what becomes of the claims here.
 //! Never: a claim told granted in another mode than the core granted.
 
-use std::time::Duration;
-
 use super::desk::Desk;
 use super::frame::News;
 use super::habit::BLOCK_FIRST;
@@ -46,7 +44,7 @@ impl Desk {
     }
 
     /// The lock cannot be delegated: the claim in whose name it was asked has it, the others ask again.
-    pub(super) fn granted_plain(
+    fn granted_plain(
         &mut self,
         now: Instant,
         id: SpotId,
@@ -57,13 +55,7 @@ impl Desk {
         let waits = self.spots.get(id).is_some_and(|spot| spot.fits(asked));
         if asked.absent || !waits {
             // Granted in the name of one that is gone, or gone itself: nobody was or will be told.
-            self.tell_end(
-                now,
-                asked.seq,
-                EndCause::GrantTooLate,
-                Duration::ZERO,
-                Duration::ZERO,
-            );
+            self.give_up(now, asked.seq);
             return self.ask_anew_or_forget(now, id);
         }
         if let Some(spot) = self.spots.get_mut(id) {
@@ -79,14 +71,24 @@ impl Desk {
         }
     }
 
-    /// The core has queued the request. If it was a try, only until it knows more.
-    pub(super) fn queued_here(
+    /// A claim that is known to the core by name was granted as a delegation there: it goes on as a plain one.
+    pub(super) fn delegated_plain(
         &mut self,
         now: Instant,
-        id: SpotId,
-        ahead: u32,
-        behind: Option<Party>,
+        claim: Seq,
+        revision: Revision,
+        tokens: Vec<Token>,
     ) {
+        if let Some(key) = self.newer(claim, revision)
+            && let [token] = *tokens
+        {
+            self.keep_plain(claim, token);
+            self.granted(now, key, tokens);
+        }
+    }
+
+    /// The core has queued the request. If it was a try, only until it knows more.
+    fn queued_here(&mut self, now: Instant, id: SpotId, ahead: u32, behind: Option<Party>) {
         let Some(spot) = self.spots.get_mut(id) else {
             return;
         };
@@ -105,7 +107,7 @@ impl Desk {
     }
 
     /// The core would not have it.
-    pub(super) fn refused_here(&mut self, now: Instant, id: SpotId, refusal: &Refusal) {
+    fn refused_here(&mut self, now: Instant, id: SpotId, refusal: &Refusal) {
         let Some(spot) = self.spots.get(id) else {
             return;
         };
@@ -173,17 +175,11 @@ impl Desk {
         for user in users.unwrap_or_default() {
             self.break_asked(now, user.key);
         }
-        if self
-            .spots
-            .get(id)
-            .is_some_and(|spot| spot.given().is_some())
-        {
-            self.settle(now, id);
-        }
+        self.settle(now, id);
     }
 
     /// Others wait for the lock.
-    pub(super) fn recalled(&mut self, now: Instant, id: SpotId, answer: bool) {
+    fn recalled(&mut self, now: Instant, id: SpotId, answer: bool) {
         let Some(spot) = self.spots.get_mut(id) else {
             return;
         };
@@ -207,7 +203,7 @@ impl Desk {
     }
 
     /// Somebody else reads or watches the lock: all that happens to it goes through the core for a while.
-    pub(super) fn wanted(&mut self, now: Instant, id: SpotId) {
+    fn wanted(&mut self, now: Instant, id: SpotId) {
         let Some(spot) = self.spots.get(id) else {
             return;
         };
@@ -228,9 +224,13 @@ impl Desk {
             return;
         };
         given.refilling = false;
-        if let Some(block) = block {
-            given.spare = block;
-            given.refill = given.refill.saturating_mul(8).min(BLOCK_MAX);
+        match block {
+            Some(block) => {
+                given.spare = block;
+                given.refill = given.refill.saturating_mul(8).min(BLOCK_MAX);
+            }
+            // There are none to be had: nothing more is asked for.
+            None => given.refill = 0,
         }
         self.settle(now, id);
     }
@@ -245,14 +245,7 @@ impl Desk {
                 block,
             } => match self.spots.of_seq(claim) {
                 Some(id) => self.given(now, id, revision, &tokens, Some(block)),
-                None => {
-                    if let Some(key) = self.newer(claim, revision)
-                        && let [token] = *tokens
-                    {
-                        self.keep_plain(claim, token);
-                        self.granted(now, key, tokens);
-                    }
-                }
+                None => self.delegated_plain(now, claim, revision, tokens),
             },
             News::Recalled {
                 claim,

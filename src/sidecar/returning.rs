@@ -9,7 +9,7 @@ use super::handle::ClaimAsk;
 use super::hold::{Key, Stage as HoldStage};
 use super::outbox::{AskOf, Purpose};
 use super::spot::{SpotId, Stage};
-use crate::table::command::{EndCause, Kept, Mode, Operation, Return, User};
+use crate::table::command::{Kept, Mode, Operation, Return, User};
 use crate::table::id::{OwnerId, Revision, Seq, Token};
 use crate::world::clock::Instant;
 
@@ -54,7 +54,7 @@ impl Desk {
         seq
     }
 
-    pub(super) fn push_return(&mut self, now: Instant, id: SpotId, kept: Vec<Kept>) -> Seq {
+    fn push_return(&mut self, now: Instant, id: SpotId, kept: Vec<Kept>) -> Seq {
         let spot = self.spots.get(id).expect("the caller has it");
         let given = spot.given().expect("only a delegation is given back");
         if given.recalled {
@@ -100,27 +100,16 @@ impl Desk {
                     }
                     plain.push((named, seq));
                 } else {
-                    self.tell_end(
-                        now,
-                        seq,
-                        EndCause::GrantTooLate,
-                        Duration::ZERO,
-                        Duration::ZERO,
-                    );
+                    self.give_up(now, seq);
                 }
             }
             Stage::Given(_) => {
-                let users = spot.users.clone();
-                let kept = users
-                    .iter()
-                    .filter_map(|user| self.kept(user.key, user.mode, user.token));
-                let kept: Vec<Kept> = kept.collect();
+                let kept = spot.users.iter().filter_map(|user| {
+                    Some((user.key, self.kept(user.key, user.mode, user.token)?))
+                });
+                let (keys, kept): (Vec<Key>, Vec<Kept>) = kept.unzip();
                 let first = self.push_return(now, id, kept);
-                plain.extend(
-                    (first.0..)
-                        .zip(&users)
-                        .map(|(seq, user)| (user.key, Seq(seq))),
-                );
+                plain.extend(keys.into_iter().zip((first.0..).map(Seq)));
             }
         }
         self.spots.remove(id);
@@ -172,7 +161,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn kept(&self, key: Key, mode: Mode, token: Token) -> Option<Kept> {
+    fn kept(&self, key: Key, mode: Mode, token: Token) -> Option<Kept> {
         let hold = self.holds.get(&key)?;
         Some(Kept {
             user: self.user(key)?,

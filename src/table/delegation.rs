@@ -23,7 +23,7 @@ pub const BLOCK_MAX: u32 = 1 << 16;
 /// A renewal that acknowledges no recall told with the answers to the last so many renewals is refused:
 /// whoever renews and hears nothing must not keep what others wait for.
 pub const UNHEARD_MAX: u64 = 8;
-/// Most recalls that are told again with one renewal; the rest come with the next.
+/// Most recalls that are told again with one renewal; the rest when some of these are back.
 const RECALLS_TOLD_MAX: usize = 1_024;
 
 /// What is special about a claim.

@@ -103,23 +103,27 @@ pub fn held_by_other() -> Refusal {
     }
 }
 
+/// How a bench is set up.
+pub fn rules() -> Rules {
+    Rules {
+        nodes: 2,
+        session_ttl: ms(SESSION_TTL),
+        identity: Arc::from("bench"),
+        caution: Caution {
+            rho_ppm: 10_000,
+            margin: ms(100),
+        },
+        no_quorum_after: ms(BOUND),
+        prefix: Arc::from(""),
+        delegate: false,
+        seed: [7; 32],
+    }
+}
+
 impl Bench {
     /// Nothing is known of the core yet.
     pub fn cold() -> Self {
-        let rules = Rules {
-            nodes: 2,
-            session_ttl: ms(SESSION_TTL),
-            identity: Arc::from("bench"),
-            caution: Caution {
-                rho_ppm: 10_000,
-                margin: ms(100),
-            },
-            no_quorum_after: ms(BOUND),
-            prefix: Arc::from(""),
-            delegate: false,
-            seed: [7; 32],
-        };
-        Self::with(rules)
+        Self::with(rules())
     }
 
     pub fn with(rules: Rules) -> Self {

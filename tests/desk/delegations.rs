@@ -1,31 +1,19 @@
 //! Delegations at one desk: what it grants without the core, and when it must not.
 
-use std::sync::Arc;
-
 use sidelock::sidecar::desk::{Now, Rules};
 use sidelock::sidecar::frame::News;
 use sidelock::sidecar::handle::{ClaimAnswer, ClaimError, ClaimState, ReleaseAnswer, Unavailable};
-use sidelock::sidecar::lease::Caution;
 use sidelock::table::command::{Delegated, Grant, Operation, OperationReply};
 use sidelock::table::id::{ClaimRef, Revision, Seq};
 use sidelock::table::token::TokenBlock;
 
-use crate::bench::{BOUND, Bench, SESSION_TTL, ask, id, ms, token, waiting};
+use crate::bench::{BOUND, Bench, SESSION_TTL, ask, id, rules, token, waiting};
 
 /// A desk that has held and released `a` once, and has asked for it to be delegated for a second claim.
 fn second() -> (Bench, Seq) {
     let mut bench = Bench::with(Rules {
-        nodes: 2,
-        session_ttl: ms(SESSION_TTL),
-        identity: Arc::from("bench"),
-        caution: Caution {
-            rho_ppm: 10_000,
-            margin: ms(100),
-        },
-        no_quorum_after: ms(BOUND),
-        prefix: Arc::from(""),
         delegate: true,
-        seed: [7; 32],
+        ..rules()
     });
     bench.connect();
     bench.attach(&[]);

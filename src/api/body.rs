@@ -39,6 +39,26 @@ impl Shape for RenewRequest {
     }
 }
 
+/// Reads a body that has nothing to say.
+pub(super) fn nothing(bytes: &[u8]) -> Result<(), Problem> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let Nothing: Nothing = read(bytes)?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct Nothing;
+
+impl Shape for Nothing {
+    const FIELDS: &'static [&'static str] = &[];
+
+    fn take<'de, A: MapAccess<'de>>(&mut self, index: usize, _map: &mut A) -> Result<(), A::Error> {
+        unreachable!("there is no field {index}")
+    }
+}
+
 /// Reads and checks a renewal: another lease and a value, each if given.
 pub(super) fn renewal(bytes: &[u8]) -> Result<(Option<Duration>, Option<Arc<str>>), Problem> {
     if bytes.is_empty() {

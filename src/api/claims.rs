@@ -79,6 +79,7 @@ pub(super) async fn create_claim(
     let trace = request::trace_id(request.headers());
     let stream = wants_stream(&request);
     let line = request.extensions().get::<Arc<Line>>().cloned();
+    let closing = events::closing(&request);
     let mut ask = read_claim(&request::json(request).await?)?;
     let id = ClaimId::parse(&request::random_hex()).expect("hexadecimal digits are allowed");
     if !stream {
@@ -94,6 +95,7 @@ pub(super) async fn create_claim(
         id,
         None,
         Some(bound),
+        closing,
     ))
 }
 
@@ -250,6 +252,7 @@ pub(super) async fn stream_claim_events(
     let bind = Query::read(request.uri(), &["bind"])?.flag("bind")?;
     let after = events::last_event_id(request.headers())?;
     let line = request.extensions().get::<Arc<Line>>().cloned();
+    let closing = events::closing(&request);
     drop(request);
     let view = face.sidecar.claim_view(&id, None, Duration::ZERO).await?;
     if is_over(view.state) && after.is_some_and(|after| after >= view.revision) {
@@ -259,7 +262,13 @@ pub(super) async fn stream_claim_events(
         true => Some(Bound::new(&face.sidecar, &id, line)?),
         false => None,
     };
-    Ok(events::of_claim(face.sidecar.clone(), id, after, bound))
+    Ok(events::of_claim(
+        face.sidecar.clone(),
+        id,
+        after,
+        bound,
+        closing,
+    ))
 }
 
 /// List the claims of this sidecar

@@ -12,14 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream::unfold;
+use futures::future::ready;
+use futures::stream::{Stream, StreamExt, once, select, unfold};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::line::Line;
 use super::lock_views::LockBody;
+use super::node_views::ModeBody;
 use super::problem::{self, Problem};
 use super::views::{self, ClaimBody};
 use crate::config::limits;
@@ -50,6 +54,16 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem>
             "the header `Last-Event-ID` is none of our ids",
         )),
     }
+}
+
+/// In each request: cancelled when the process stops serving. Streams end by it.
+#[derive(Debug, Clone)]
+pub(super) struct Closing(pub(super) CancellationToken);
+
+/// The end of serving, as far as this request knows of it.
+pub(super) fn closing(request: &Request) -> CancellationToken {
+    let known = request.extensions().get::<Closing>();
+    known.map_or_else(CancellationToken::new, |closing| closing.0.clone())
 }
 
 /// Tells the sidecar how a bound stream ended, whenever and wherever it is dropped.
@@ -97,7 +111,9 @@ pub(super) fn of_claim(
     id: ClaimId,
     after: Option<u64>,
     bound: Option<Bound>,
+    closing: CancellationToken,
 ) -> Response {
+    let modes = mode_changes(sidecar.clone());
     let stream = ClaimStream {
         sidecar,
         id,
@@ -105,10 +121,11 @@ pub(super) fn of_claim(
         over: false,
         _bound: bound,
     };
-    respond(unfold(stream, |mut stream| async move {
+    let claim = unfold(stream, |mut stream| async move {
         let text = stream.next().await?;
-        Some((Ok::<Bytes, Infallible>(text), stream))
-    }))
+        Some((text, stream))
+    });
+    respond(claim, modes, closing)
 }
 
 impl ClaimStream {
@@ -154,7 +171,13 @@ struct LockStream {
 }
 
 /// The changes of a lock after `after`; with `None`, first its current state.
-pub(super) fn of_lock(sidecar: Arc<dyn Sidecar>, name: LockName, after: Option<u64>) -> Response {
+pub(super) fn of_lock(
+    sidecar: Arc<dyn Sidecar>,
+    name: LockName,
+    after: Option<u64>,
+    closing: CancellationToken,
+) -> Response {
+    let modes = mode_changes(sidecar.clone());
     let stream = LockStream {
         sidecar,
         name,
@@ -163,10 +186,11 @@ pub(super) fn of_lock(sidecar: Arc<dyn Sidecar>, name: LockName, after: Option<u
         unavailable: false,
         pause: Duration::ZERO,
     };
-    respond(unfold(stream, |mut stream| async move {
+    let lock = unfold(stream, |mut stream| async move {
         let text = stream.next().await;
-        Some((Ok::<Bytes, Infallible>(text), stream))
-    }))
+        Some((text, stream))
+    });
+    respond(lock, modes, closing)
 }
 
 impl LockStream {
@@ -241,16 +265,37 @@ impl LockStream {
     }
 }
 
+/// What every stream tells besides: each change of the sidecar's mode, or of the reason for it. These
+/// have no `id:`, since there is nothing to resume: a stream begins with what holds then.
+fn mode_changes(sidecar: Arc<dyn Sidecar>) -> impl Stream<Item = Bytes> + Send {
+    let standing = sidecar.standing();
+    unfold((sidecar, standing), |(sidecar, mut standing)| async move {
+        standing.changed().await.ok()?;
+        let body = ModeBody::from(&sidecar.mode());
+        let data = serde_json::to_string(&body).expect("text and numbers always become JSON");
+        let text = format!("event: mode\ndata: {data}\n\n");
+        Some((text.into(), (sidecar, standing)))
+    })
+}
+
 fn write_event(text: &mut String, name: &str, revision: u64, body: &impl Serialize) {
     let data = serde_json::to_string(body).expect("text and numbers always become JSON");
     write!(text, "event: {name}\nid: {revision}\ndata: {data}\n\n")
         .expect("a String takes all that is written");
 }
 
+/// `main` with `besides` in between; ends with `main`, or when the process stops serving.
 fn respond(
-    stream: impl futures::Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+    main: impl Stream<Item = Bytes> + Send + 'static,
+    besides: impl Stream<Item = Bytes> + Send + 'static,
+    closing: CancellationToken,
 ) -> Response {
-    let mut response = (problem::DONE, Body::from_stream(stream)).into_response();
+    let ending = main.map(Some).chain(once(ready(None)));
+    let all = select(ending, besides.map(Some))
+        .take_while(|text| ready(text.is_some()))
+        .filter_map(|text| ready(text.map(Ok::<Bytes, Infallible>)))
+        .take_until(closing.cancelled_owned());
+    let mut response = (problem::DONE, Body::from_stream(all)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

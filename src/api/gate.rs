@@ -119,6 +119,7 @@ impl Gate {
     fn admit(&self, request: &Request) -> Result<(), Problem> {
         if !self.any_host {
             check_host(&self.face.hosts, request)?;
+            check_origin(&self.face.hosts, request.headers())?;
         }
         let accepts = |media_type| request::quality(request.headers(), media_type) > 0;
         let (acceptable, offer) = match self.produces {
@@ -197,6 +198,22 @@ fn check_host(allowed: &[String], request: &Request) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::invalid("the header `Host` is missing"))
+}
+
+/// Nor may it ask for what needs no answer that it can read, such as a drain. Other clients than browsers
+/// send no `Origin`.
+fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Problem> {
+    for origin in headers.get_all(header::ORIGIN) {
+        let origin = std::str::from_utf8(origin.as_bytes()).unwrap_or("");
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        if !is_local(host) && !allowed.iter().any(|name| name == host) {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "a page from elsewhere may not ask: the header `Origin` must name a local address",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn is_local(host: &str) -> bool {

@@ -106,7 +106,8 @@ pub(super) async fn stream_lock_events(
     let name = query::lock_name(request.uri())?;
     Query::read(request.uri(), &[])?;
     let after = events::last_event_id(request.headers())?;
-    Ok(events::of_lock(face.sidecar.clone(), name, after))
+    let closing = events::closing(&request);
+    Ok(events::of_lock(face.sidecar.clone(), name, after, closing))
 }
 
 /// Show the history of a lock

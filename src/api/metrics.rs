@@ -111,7 +111,7 @@ impl Metrics {
             };
             self.mode
                 .get_or_create(&labels)
-                .set(u64::from(mode == status.mode.mode));
+                .set(u64::from(mode == status.mode.standing.mode));
         }
         self.in_flight.set(status.in_flight);
         let mut text = String::new();

@@ -13,6 +13,7 @@ mod router;
 mod claims;
 mod locks;
 mod node;
+mod node_views;
 
 mod body;
 mod claim_body;

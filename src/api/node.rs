@@ -5,17 +5,20 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::body;
 use super::claims::json;
 use super::metrics;
+use super::node_views::{DrainBody, ModeBody, StatusBody};
 use super::problem::Problem;
 use super::query::Query;
+use super::request;
 use super::router::Face;
-use super::views::{ModeBody, StatusBody};
+use crate::sidecar::handle::Unavailable;
 
 /// Show what the sidecar can do at the moment
 #[utoipa::path(
@@ -63,13 +66,38 @@ pub(super) async fn livez() -> Response {
 
 /// Tell whether the sidecar takes requests
 ///
-/// 200 while its listeners are up, whatever the core does.
+/// 200 while its listeners are up, whatever the core does; 503 `draining` while it stops.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "sidecar",
-    responses((status = 200, description = "It does", body = HealthBody)),
+    responses(
+        (status = 200, description = "It does", body = HealthBody),
+        (status = 503, description = "draining"),
+    ),
 )]
-pub(super) async fn readyz() -> Response {
-    json(&HealthBody { status: "ready" })
+pub(super) async fn readyz(State(face): State<Arc<Face>>) -> Result<Response, Problem> {
+    if face.sidecar.is_draining() {
+        return Err(Problem::from(Unavailable::Draining));
+    }
+    Ok(json(&HealthBody { status: "ready" }))
+}
+
+/// Stop in order
+///
+/// From now on new claims get 503 `draining`, and those that wait are told so. Holders may renew and
+/// release; once none is left, or after the bound on draining, the process exits. Repeats tell how far
+/// it is.
+#[utoipa::path(
+    post, path = "/v1/drain", operation_id = "drain", tag = "sidecar",
+    responses((status = 202, description = "It stops", body = DrainBody)),
+)]
+pub(super) async fn drain(
+    State(face): State<Arc<Face>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::read(request.uri(), &[])?;
+    body::nothing(&request::optional_json(request).await?)?;
+    let body = json(&DrainBody::from(face.sidecar.drain()));
+    Ok((StatusCode::ACCEPTED, body).into_response())
 }
 
 /// Metrics for Prometheus

@@ -34,7 +34,7 @@ use super::{claims, docs, locks, node};
         claims::renew_claim, claims::release_claim, claims::stream_claim_events,
         locks::list_locks, locks::get_lock, locks::stream_lock_events, locks::get_lock_history,
         locks::verify_token, locks::break_lock,
-        node::get_mode, node::get_status, node::livez, node::readyz, node::get_metrics,
+        node::get_mode, node::get_status, node::drain, node::livez, node::readyz, node::get_metrics,
         docs::document,
     ),
     components(schemas(Problem)),

@@ -118,6 +118,7 @@ fn routes() -> Vec<Route> {
         ),
         ("/v1/locks/{name}/verify", Json, post(locks::verify_token)),
         ("/v1/locks/{name}/break", Json, post(locks::break_lock)),
+        ("/v1/drain", Json, post(node::drain)),
         ("/v1/mode", Json, get(node::get_mode)),
         ("/v1/status", Json, get(node::get_status)),
         ("/openapi.json", Anything, get(docs::document)),

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::{debug, warn};
 
+use super::events::Closing;
 use super::line::{Busy, Line, Watched};
 use crate::config::limits;
 
@@ -128,10 +129,12 @@ where
     let line = Arc::new(Line::default());
     let watched = Watched::new(socket, line.clone());
     let inner = router.clone();
+    let ends = Closing(closing.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let busy = line.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(line.clone());
+        request.extensions_mut().insert(ends.clone());
         let answer = inner_call(&mut inner.clone(), request);
         // Boxed: hyper gives the socket back only if its future can move.
         Box::pin(async move {

@@ -7,10 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::sidecar::handle::{
-    ClaimEventKind, ClaimState, ClaimView, CoreLinkView, ModeView, Page, Reason, SessionView,
-    SidecarMode, StatusView,
-};
+use crate::sidecar::handle::{ClaimEventKind, ClaimState, ClaimView, Page, Reason, SidecarMode};
 use crate::table::command::Mode;
 
 /// Whole milliseconds, rounded down: a remaining time must never be overstated.
@@ -59,6 +56,7 @@ pub(super) fn reason_word(reason: Reason) -> &'static str {
         Reason::Broken => "broken",
         Reason::DeadlinePassed => "deadline-passed",
         Reason::Refused => "refused",
+        Reason::Draining => "draining",
     }
 }
 
@@ -117,7 +115,7 @@ pub(super) struct ClaimBody<'a> {
     state: &'static str,
     /// Why it is in this state, where that is not obvious. Open enum: ttl-expired, stream-closed,
     /// session-expired, session-lost, wait-timeout, caller-gone, unattended, deleted, deadlock,
-    /// broken, deadline-passed, refused.
+    /// broken, deadline-passed, refused, draining.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason: Option<&'static str>,
@@ -230,123 +228,6 @@ impl<'a> From<&'a Page<ClaimView>> for ClaimList<'a> {
         Self {
             items: page.items.iter().map(ClaimBody::from).collect(),
             next_cursor: page.next_cursor.as_deref(),
-        }
-    }
-}
-
-/// What the sidecar can do at the moment.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Mode)]
-pub(super) struct ModeBody<'a> {
-    /// Open enum: normal, jeopardy, read-only.
-    #[schema(example = "normal")]
-    mode: &'static str,
-    /// The same, under the name that it has in all bodies.
-    #[schema(example = "normal")]
-    sidelock_mode: &'static str,
-    /// For how long it has been that.
-    since_ms: u64,
-    /// Why, in words; absent while all is well.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    #[schema(required = false)]
-    reason: &'a str,
-    /// How long ago a quorum was last known to stand.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    quorum_seen_ms_ago: Option<u64>,
-    /// One for each shard.
-    sessions: Vec<SessionBody>,
-}
-
-/// The lease between this sidecar and one shard of the core.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Session)]
-pub(super) struct SessionBody {
-    /// Which shard.
-    shard: u32,
-    /// The core's number of the session, once opened.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    session: Option<u64>,
-    /// Left until the safe deadline; 0 when it has passed.
-    safe_for_ms: u64,
-}
-
-impl<'a> From<&'a ModeView> for ModeBody<'a> {
-    fn from(view: &'a ModeView) -> Self {
-        Self {
-            mode: mode_word(view.mode),
-            sidelock_mode: mode_word(view.mode),
-            since_ms: ms(view.since),
-            reason: &view.reason,
-            quorum_seen_ms_ago: view.quorum_seen.map(ms),
-            sessions: view.sessions.iter().map(SessionBody::from).collect(),
-        }
-    }
-}
-
-impl From<&SessionView> for SessionBody {
-    fn from(view: &SessionView) -> Self {
-        Self {
-            shard: view.shard,
-            session: view.session,
-            safe_for_ms: ms(view.safe_for),
-        }
-    }
-}
-
-/// More than the mode, for operators.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Status)]
-pub(super) struct StatusBody<'a> {
-    /// The version of this program.
-    version: &'static str,
-    #[serde(flatten)]
-    mode: ModeBody<'a>,
-    /// Live claims that hold.
-    claims_granted: u64,
-    /// Live claims that wait.
-    claims_queued: u64,
-    /// Operations sent to the core and not yet answered.
-    in_flight: u64,
-    /// How long the sidecar has run.
-    uptime_ms: u64,
-    /// Each core node.
-    cores: Vec<CoreBody<'a>>,
-}
-
-/// One core node as seen from here.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CoreLink)]
-pub(super) struct CoreBody<'a> {
-    /// HOST:PORT.
-    address: &'a str,
-    /// Whether a stream to it stands.
-    connected: bool,
-    /// Whether it says that it leads.
-    leader: bool,
-}
-
-impl<'a> From<&'a StatusView> for StatusBody<'a> {
-    fn from(view: &'a StatusView) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            mode: ModeBody::from(&view.mode),
-            claims_granted: view.granted,
-            claims_queued: view.queued,
-            in_flight: view.in_flight,
-            uptime_ms: ms(view.uptime),
-            cores: view.cores.iter().map(CoreBody::from).collect(),
-        }
-    }
-}
-
-impl<'a> From<&'a CoreLinkView> for CoreBody<'a> {
-    fn from(view: &'a CoreLinkView) -> Self {
-        Self {
-            address: &view.address,
-            connected: view.connected,
-            leader: view.leader,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{claims, cluster, completion, core, dev, locks, run, sidecar};
+use super::{claims, cluster, completion, core, dev, drain, locks, run, sidecar};
 
 /// Distributed locks for any service, in any language, over http://localhost:5625.
 ///
@@ -42,6 +42,7 @@ pub enum Command {
     #[command(subcommand)]
     Claims(claims::Command),
     Cluster(cluster::Args),
+    Drain(drain::Args),
     /// Print the version
     Version,
     /// Print a completion script for a shell

@@ -14,7 +14,9 @@ use super::exit::{self, Failure, Outcome};
 use super::listen::{self, Stop};
 use super::print;
 use super::serve::Face;
+use super::sidecar;
 use crate::config::address::Listen;
+use crate::config::duration;
 use crate::core::group::{Retention, Timings};
 use crate::core::node::{Config, Node};
 use crate::sidecar::driver::{self, Driver};
@@ -44,6 +46,10 @@ pub struct Args {
     /// Where to keep the core's data; without it, in a temporary directory until the end
     #[arg(long, value_name = "DIR", env = "SIDELOCK_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// How long to wait for holders when told to stop, other than by Ctrl-C
+    #[arg(long, value_name = "TIME", env = "SIDELOCK_DRAIN_TIMEOUT", default_value = "20s",
+          value_parser = duration::parse)]
+    drain_timeout: Duration,
 }
 
 /// Runs until told to stop.
@@ -63,7 +69,10 @@ pub async fn run(args: Args) -> Outcome {
         .or_else(|| Some(temporary.as_ref()?.path().to_owned()));
     let data_dir = data_dir.expect("either was given or made");
     let node = Node::start(alone(data_dir.clone()), Arc::new(BootClock)).await?;
-    let config = driver::Config::new(vec![node.grpc_addr().to_string()], "dev".to_owned());
+    let config = driver::Config {
+        drain_timeout: args.drain_timeout,
+        ..driver::Config::new(vec![node.grpc_addr().to_string()], "dev".to_owned())
+    };
     let driver = Driver::start(config, Arc::new(BootClock));
     let addresses: Vec<SocketAddr> = tcp.iter().map(|(address, _)| *address).collect();
     let face = Face {
@@ -89,11 +98,14 @@ pub async fn run(args: Args) -> Outcome {
         why = node.stopped() => {
             return Err(Failure::new(exit::FAILED, format_args!("the core has stopped: {why}")));
         }
-        _ = stop.next() => closing.cancel(),
+        () = driver.draining() => {}
+        // Who presses Ctrl-C would not wait for holders; a second one stops at once in any case.
+        code = stop.next() => if code == listen::INTERRUPTED {
+            closing.cancel();
+        }
     }
     let last = async {
-        serving.await;
-        driver.shutdown().await;
+        sidecar::leave(&driver, serving, closing).await;
         node.shutdown().await;
     };
     Ok(stop.finish(last).await)

@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 
 use super::args::{Cli, Command, command};
 use super::exit::{self, Failure, Outcome};
-use super::{claims, cluster, completion, core, dev, locks, openapi, run, sidecar};
+use super::{claims, cluster, completion, core, dev, drain, locks, openapi, run, sidecar};
 use crate::config::file;
 
 /// Runs the command line of this process.
@@ -66,6 +66,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Locks(command) => client(locks::run(command)),
         Command::Claims(command) => client(claims::run(command)),
         Command::Cluster(args) => client(cluster::run(args)),
+        Command::Drain(args) => client(drain::run(args)),
         Command::Version => {
             println!("sidelock {}", env!("CARGO_PKG_VERSION"));
             Ok(exit::OK)

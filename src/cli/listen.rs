@@ -61,6 +61,9 @@ async fn is_abandoned(path: &Path) -> bool {
     is_socket && refused.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
+/// The exit code of a process that ends by SIGINT.
+pub const INTERRUPTED: u8 = 128 + 2;
+
 /// SIGTERM and SIGINT.
 pub struct Stop {
     term: Signal,
@@ -81,7 +84,7 @@ impl Stop {
     pub async fn next(&mut self) -> u8 {
         tokio::select! {
             _ = self.term.recv() => 128 + 15,
-            _ = self.int.recv() => 128 + 2,
+            _ = self.int.recv() => INTERRUPTED,
         }
     }
 

@@ -10,6 +10,7 @@ mod cluster;
 mod completion;
 mod core;
 mod dev;
+mod drain;
 mod locks;
 mod openapi;
 mod run;

@@ -50,6 +50,10 @@ pub struct Args {
     /// Ask the core for every claim, instead of keeping locks here after their release
     #[arg(long, env = "SIDELOCK_NO_DELEGATIONS")]
     no_delegations: bool,
+    /// How long to wait for holders when told to stop
+    #[arg(long, value_name = "TIME", env = "SIDELOCK_DRAIN_TIMEOUT", default_value = "20s",
+          value_parser = duration::parse)]
+    drain_timeout: Duration,
     /// Serve /livez, /readyz and /metrics here too, and nothing else
     #[arg(long, value_name = "ADDR", env = "SIDELOCK_ADMIN", value_parser = address::socket)]
     admin: Option<SocketAddr>,
@@ -86,6 +90,7 @@ pub async fn run(args: Args) -> Outcome {
         session_ttl: args.session_ttl,
         name_prefix: args.name_prefix,
         delegate: !args.no_delegations,
+        drain_timeout: args.drain_timeout,
         ..driver::Config::new(args.core, identity)
     };
     let driver = Driver::start(config, Arc::new(BootClock));
@@ -107,13 +112,27 @@ pub async fn run(args: Args) -> Outcome {
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
         () = &mut serving => {}
-        _ = stop.next() => closing.cancel(),
+        () = driver.draining() => {}
+        _ = stop.next() => {}
     }
-    let last = async {
-        serving.await;
-        driver.shutdown().await;
+    Ok(stop.finish(leave(&driver, serving, closing)).await)
+}
+
+/// Drains, still serving those that hold, and then stops.
+pub(super) async fn leave(
+    driver: &Driver,
+    serving: impl Future<Output = ()>,
+    closing: CancellationToken,
+) {
+    driver.begin_drain();
+    let drained = async {
+        tokio::select! {
+            () = driver.drained() => closing.cancel(),
+            () = closing.cancelled() => {}
+        }
     };
-    Ok(stop.finish(last).await)
+    tokio::join!(serving, drained);
+    driver.shutdown().await;
 }
 
 /// The name of this machine or pod.

@@ -139,7 +139,7 @@ impl Desk {
             .collect();
         for key in queued {
             self.answer_claim(key, &Err(Unavailable::Draining.into()));
-            self.cancel(now, key, Reason::CallerGone);
+            self.cancel(now, key, Reason::Draining);
         }
         while let Some((_, id)) = self.spots.longest_idle() {
             self.give_back(now, id);

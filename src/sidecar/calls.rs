@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::codec::POLL_MAX;
 use super::desk::{Answer, Now};
 use super::driver::{Driver, Inner, Waiting};
 use super::frame::{ReadAsk, ReadReply};
 use super::handle::{
-    BreakAnswer, ClaimAnswer, ClaimAsk, ClaimError, ClaimEvent, ClaimView, Consistency,
+    BreakAnswer, ClaimAnswer, ClaimAsk, ClaimError, ClaimEvent, ClaimView, Consistency, DrainView,
     HistoryView, LockQuery, LockView, ModeView, Page, Read, ReleaseAnswer, Sidecar, SidecarMode,
-    StatusView, Unavailable, VerifyView,
+    Standing, StatusView, Unavailable, VerifyView,
 };
 use crate::table::id::{ClaimId, LockName, Revision, Token};
 use crate::world::clock::Instant;
@@ -273,6 +274,18 @@ impl Sidecar for Driver {
 
     fn current_mode(&self) -> SidecarMode {
         self.step(|inner, now| inner.desk.mode(now))
+    }
+
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.step(|inner, _| inner.desk.is_draining())
+    }
+
+    fn drain(&self) -> DrainView {
+        self.begin_drain()
     }
 
     fn status(&self) -> StatusView {

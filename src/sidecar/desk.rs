@@ -225,6 +225,11 @@ impl Desk {
         Some(StreamRef { node, number })
     }
 
+    /// Whether no new claims are taken any more.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// Whether the core has answered all that was sent and nothing waits to be.
     pub fn is_settled(&self) -> bool {
         self.outbox.is_idle()
@@ -272,11 +277,16 @@ impl Desk {
     /// Why nothing can be had of the core at the moment.
     pub(super) fn unavailable(&mut self) -> Unavailable {
         let retry_after = self.estimates.unavailable(&mut self.rng);
-        if self.links.iter().any(|link| link.stream.is_some()) {
+        if self.reaches_any() {
             Unavailable::NoQuorum { retry_after }
         } else {
             Unavailable::CoreUnreachable { retry_after }
         }
+    }
+
+    /// Whether a stream to any core node stands.
+    pub(super) fn reaches_any(&self) -> bool {
+        self.links.iter().any(|link| link.stream.is_some())
     }
 
     pub(super) fn overloaded(&mut self) -> Unavailable {

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use rand::Rng;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::desk::{Answer, Desk, Now, Rules};
+use super::drain::Drain;
 use super::frame::{FrameIn, FrameOut};
-use super::handle::ClaimAnswer;
+use super::handle::{ClaimAnswer, Standing};
 use super::hold::CallerId;
 use super::lease::Caution;
 use super::link::{self, StreamError};
@@ -25,8 +26,6 @@ use crate::world::clock::{Instant, SharedClock};
 
 /// The timers are looked at least so often: a sleeping task does not notice that the machine slept too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a stop waits for the core to hear of releases and of the session's end.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a sidecar is set up.
 #[derive(Debug, Clone)]
@@ -47,6 +46,8 @@ pub struct Config {
     pub name_prefix: String,
     /// Whether locks may stay here after their release, to be granted again without the core.
     pub delegate: bool,
+    /// How long a drain waits for those that hold.
+    pub drain_timeout: Duration,
 }
 
 impl Config {
@@ -61,6 +62,7 @@ impl Config {
             no_quorum_after: Duration::from_secs(3),
             name_prefix: String::new(),
             delegate: true,
+            drain_timeout: Duration::from_secs(20),
         }
     }
 }
@@ -76,6 +78,8 @@ pub struct Driver {
     sooner: Notify,
     streams: AtomicU64,
     cell: OnceLock<String>,
+    pub(super) drain: Drain,
+    pub(super) standing: watch::Sender<Standing>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -104,6 +108,7 @@ impl Driver {
             seed: rand::rng().random(),
         };
         let desk = Desk::new(rules, clock.now());
+        let standing = watch::Sender::new(desk.standing());
         let driver = Arc::new(Self {
             clock,
             wakers: config.cores.iter().map(|_| AtomicWaker::new()).collect(),
@@ -115,6 +120,8 @@ impl Driver {
             sooner: Notify::new(),
             streams: AtomicU64::new(0),
             cell: OnceLock::new(),
+            drain: Drain::new(config.drain_timeout),
+            standing,
             tasks: Mutex::new(JoinSet::new()),
             cores: config.cores,
         });
@@ -127,26 +134,8 @@ impl Driver {
         driver
     }
 
-    /// Stops: refuses new claims, tells waiters, and closes the session if nothing is held under it;
-    /// otherwise the session is left to expire, since its holders may still act.
-    pub async fn shutdown(&self) {
-        self.step(|inner, now| inner.desk.drain(now));
-        let end = self.clock.now() + CLOSE_WITHIN;
-        // Releases go first, so that waiting claims leave their queues at once.
-        while self.step(|inner, _| !inner.desk.is_settled()) && self.clock.now() < end {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let closing = self.step(|inner, now| {
-            let closed = inner.desk.live() == 0;
-            let caller = closed.then(|| inner.desk.close(now)).flatten()?;
-            Some(inner.wait_for(caller))
-        });
-        if let Some(closed) = closing {
-            let left = end.since(self.clock.now()).max(CLOSE_WITHIN / 2);
-            if tokio::time::timeout(left, closed).await.is_err() {
-                tracing::info!("the core did not confirm the end of the session in time");
-            }
-        }
+    /// Ends the streams and the timers.
+    pub(super) async fn stop_tasks(&self) {
         let mut tasks = {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *tasks)
@@ -162,6 +151,8 @@ impl Driver {
         inner.desk.advance(now);
         let result = act(&mut inner, now);
         inner.deliver();
+        self.drain.saw(&inner.desk);
+        self.tell_standing(inner.desk.standing());
         let streams = (0..self.wakers.len()).filter_map(|node| inner.desk.stream_of(node));
         let ready: Vec<usize> = streams
             .filter(|stream| inner.desk.has_frame(now, *stream))
@@ -259,6 +250,19 @@ impl Driver {
                 () = tokio::time::sleep(sleep.min(LOOK_EVERY)) => {}
                 () = self.sooner.notified() => {}
             }
+        }
+    }
+
+    /// Wakes all who follow the mode, if it has changed, and notes it in the log.
+    fn tell_standing(&self, standing: Standing) {
+        let changed = self.standing.send_if_modified(|before| {
+            let changed = *before != standing;
+            *before = standing;
+            changed
+        });
+        if changed {
+            let Standing { mode, why } = standing;
+            tracing::warn!(?mode, ?why, "the mode has changed");
         }
     }
 

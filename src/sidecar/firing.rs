@@ -169,8 +169,8 @@ impl Desk {
         if self.quorum.starts_refusing(now) {
             self.refuse_all(now);
         }
-        let mode = self.mode_at(now);
-        self.quorum.note(now, mode);
+        let standing = self.standing_at(now);
+        self.quorum.note(now, standing);
     }
 
     /// A read's time is over.

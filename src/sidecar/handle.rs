@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::table::command::{CycleEdge, EndCause, Want};
 use crate::table::id::{ClaimId, LockName, OwnerId, Revision, Token};
@@ -85,6 +86,8 @@ pub enum Reason {
     DeadlinePassed,
     /// The core refused the claim, for one of the reasons in [`ClaimError`].
     Refused,
+    /// The sidecar stops.
+    Draining,
 }
 
 /// One claim, as the app sees it. Times count from the call and are conservative.
@@ -155,15 +158,39 @@ pub enum SidecarMode {
     ReadOnly,
 }
 
+/// Why the sidecar cannot do all that it can otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Core nodes answer, but none of them leads with a quorum.
+    NoQuorum,
+    /// No core node answers at all.
+    CoreUnreachable,
+    /// The session's safe deadline has passed and the core has not confirmed it yet.
+    Jeopardy,
+    /// The session was lost, and the next one is not open yet.
+    SessionLost,
+    /// This process is stopping.
+    Draining,
+    /// Too many claims wait to be sent to the core.
+    Overloaded,
+}
+
+/// The mode and the first of its reasons: what every open stream is told when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The mode.
+    pub mode: SidecarMode,
+    /// Why; `None` while all is well.
+    pub why: Option<Why>,
+}
+
 /// For `GET /v1/mode`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModeView {
-    /// The mode.
-    pub mode: SidecarMode,
-    /// For how long it has been that.
+    /// The mode, and why.
+    pub standing: Standing,
+    /// For how long the mode has been that.
     pub since: Duration,
-    /// Why, in words; empty in `Normal`.
-    pub reason: String,
     /// How long ago a quorum was last known to stand (an acknowledged renewal or operation).
     pub quorum_seen: Option<Duration>,
     /// Left of each session's safe deadline, by shard.
@@ -196,6 +223,15 @@ pub struct StatusView {
     pub cores: Vec<CoreLinkView>,
     /// How long the sidecar has run.
     pub uptime: Duration,
+}
+
+/// How far a drain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainView {
+    /// Live claims that hold, and are waited for.
+    pub granted: u64,
+    /// How much longer they are waited for at most.
+    pub left: Duration,
 }
 
 /// One core node as seen from here.
@@ -510,8 +546,18 @@ pub trait Sidecar: Send + Sync + 'static {
 
     /// The mode alone, for a header of every answer: must be cheap.
     fn current_mode(&self) -> SidecarMode {
-        self.mode().mode
+        self.mode().standing.mode
     }
+
+    /// The mode and its reason, and every change of them.
+    fn standing(&self) -> watch::Receiver<Standing>;
+
+    /// Whether no new claims are taken any more.
+    fn is_draining(&self) -> bool;
+
+    /// Takes no new claims from now on, tells those that wait, and stops once nothing is held here or
+    /// the bound on draining has passed. Repeats tell how far it is.
+    fn drain(&self) -> DrainView;
 
     /// More than the mode, for operators.
     fn status(&self) -> StatusView;
@@ -529,7 +575,8 @@ pub fn end_cause(reason: Reason) -> EndCause {
         | Reason::CallerGone
         | Reason::Unattended
         | Reason::Deleted
-        | Reason::Refused => EndCause::Cancelled,
+        | Reason::Refused
+        | Reason::Draining => EndCause::Cancelled,
         Reason::Deadlock => EndCause::Deadlock,
         Reason::Broken => EndCause::Broken,
     }

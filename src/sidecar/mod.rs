@@ -3,6 +3,7 @@
 pub mod handle;
 
 pub mod calls;
+pub mod drain;
 pub mod driver;
 
 pub mod desk;

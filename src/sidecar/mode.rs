@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::handle::SidecarMode;
+use super::handle::{SidecarMode, Standing};
 use crate::world::clock::Instant;
 
 /// What is known of the cell's quorum. Silence proves nothing either way: doubt begins when something
@@ -14,7 +14,7 @@ pub struct Quorum {
     proven: Option<Instant>,
     doubt_since: Option<Instant>,
     refusing: bool,
-    mode: SidecarMode,
+    standing: Standing,
     mode_since: Instant,
 }
 
@@ -26,7 +26,10 @@ impl Quorum {
             proven: None,
             doubt_since: Some(now),
             refusing: false,
-            mode: SidecarMode::Normal,
+            standing: Standing {
+                mode: SidecarMode::Normal,
+                why: None,
+            },
             mode_since: now,
         }
     }
@@ -85,14 +88,17 @@ impl Quorum {
         }
     }
 
-    /// Notes the mode; true if it changed.
-    pub fn note(&mut self, now: Instant, mode: SidecarMode) -> bool {
-        if self.mode == mode {
-            return false;
+    /// Notes how the sidecar stands by now.
+    pub fn note(&mut self, now: Instant, standing: Standing) {
+        if self.standing.mode != standing.mode {
+            self.mode_since = now;
         }
-        self.mode = mode;
-        self.mode_since = now;
-        true
+        self.standing = standing;
+    }
+
+    /// As noted last.
+    pub fn standing(&self) -> Standing {
+        self.standing
     }
 
     /// How long the noted mode has lasted.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::desk::Desk;
-use super::handle::{CoreLinkView, ModeView, SessionView, SidecarMode, StatusView};
+use super::handle::{CoreLinkView, ModeView, SessionView, SidecarMode, Standing, StatusView, Why};
 use crate::world::clock::Instant;
 
 impl Desk {
@@ -15,12 +15,10 @@ impl Desk {
 
     /// The mode and why.
     pub fn mode_view(&self, now: Instant) -> ModeView {
-        let mode = self.mode_at(now);
         let safe = self.session.certain(now);
         ModeView {
-            mode,
+            standing: self.standing_at(now),
             since: self.quorum.lasted(now),
-            reason: self.reason(mode).to_owned(),
             quorum_seen: self.quorum.proven_at().map(|at| now.since(at)),
             sessions: vec![SessionView {
                 shard: 0,
@@ -49,18 +47,22 @@ impl Desk {
         }
     }
 
-    fn reason(&self, mode: SidecarMode) -> &'static str {
-        let reached = self.links.iter().any(|link| link.stream.is_some());
-        match mode {
-            SidecarMode::Normal => "",
-            SidecarMode::Jeopardy => {
-                "the session's safe deadline has passed and the core has not confirmed it yet"
-            }
-            SidecarMode::ReadOnly if !reached => "no core node answers",
-            SidecarMode::ReadOnly if self.home().is_none() => {
-                "core nodes answer, but none of them leads with a quorum"
-            }
-            SidecarMode::ReadOnly => "the leader has not had a majority's acknowledgement",
-        }
+    /// The mode and its reason as of the last step.
+    pub fn standing(&self) -> Standing {
+        self.quorum.standing()
+    }
+
+    pub(super) fn standing_at(&self, now: Instant) -> Standing {
+        let mode = self.mode_at(now);
+        let why = match mode {
+            SidecarMode::ReadOnly if !self.reaches_any() => Some(Why::CoreUnreachable),
+            SidecarMode::ReadOnly => Some(Why::NoQuorum),
+            SidecarMode::Jeopardy => Some(Why::Jeopardy),
+            SidecarMode::Normal if self.draining => Some(Why::Draining),
+            SidecarMode::Normal if self.session.is_between() => Some(Why::SessionLost),
+            SidecarMode::Normal if !self.outbox.has_room() => Some(Why::Overloaded),
+            SidecarMode::Normal => None,
+        };
+        Standing { mode, why }
     }
 }

@@ -46,6 +46,8 @@ pub struct Session {
     id: Option<SessionId>,
     generation: Generation,
     safe_until: Option<Instant>,
+    /// A session was open once.
+    had_one: bool,
     /// The deadline passed and the claims were told.
     jeopardy_told: bool,
     last: RenewalNumber,
@@ -88,6 +90,7 @@ impl Session {
             id: None,
             generation: Generation(0),
             safe_until: None,
+            had_one: false,
             jeopardy_told: false,
             last: RenewalNumber(0),
             heard: RenewalNumber(0),
@@ -120,6 +123,11 @@ impl Session {
     /// Past a deadline it once had, and neither confirmed nor lost.
     pub fn is_in_jeopardy(&self, now: Instant) -> bool {
         self.safe_until.is_some() && self.certain(now).is_none()
+    }
+
+    /// Whether an earlier session was lost and the next is not open yet.
+    pub fn is_between(&self) -> bool {
+        self.id.is_none() && self.had_one
     }
 
     /// Whether everything of this session goes over this stream.
@@ -175,6 +183,7 @@ impl Session {
         }
         self.stream = Binding::Attached(stream);
         let before = self.id.replace(id);
+        self.had_one = true;
         self.generation = generation;
         let attach = match before {
             None => Attach::Opened,

@@ -11,7 +11,7 @@ use sidelock::table::id::{LockName, Revision};
 use crate::bench::{BOUND, Bench, ask, ms, waiting};
 
 fn mode(bench: &mut Bench) -> SidecarMode {
-    bench.step(|desk, now| desk.mode_view(now)).mode
+    bench.step(|desk, now| desk.mode_view(now)).standing.mode
 }
 
 #[test]

@@ -167,6 +167,22 @@ async fn only_local_hosts_are_served() {
 }
 
 #[tokio::test]
+async fn pages_from_elsewhere_may_not_ask() {
+    let served = served().await;
+    for (origin, status) in [
+        ("http://localhost:5625", 200),
+        ("http://127.0.0.1:3000", 200),
+        ("https://evil.example", 403),
+        ("http://localhost.evil.example", 403),
+        ("null", 403),
+    ] {
+        let header = format!("origin: {origin}\r\n");
+        let answer = served.send_with("GET", "/v1/mode", &header, "").await;
+        assert_eq!(answer.status, status, "{origin}");
+    }
+}
+
+#[tokio::test]
 async fn only_accepted_media_types_are_sent() {
     let served = served().await;
     for accept in [

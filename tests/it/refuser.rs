@@ -7,13 +7,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sidelock::sidecar::handle::{
-    BreakAnswer, ClaimAnswer, ClaimAsk, ClaimError, ClaimEvent, ClaimView, Consistency,
+    BreakAnswer, ClaimAnswer, ClaimAsk, ClaimError, ClaimEvent, ClaimView, Consistency, DrainView,
     HistoryView, LockQuery, LockView, ModeView, Page, Read, ReleaseAnswer, Sidecar, SidecarMode,
-    StatusView, Unavailable, VerifyView,
+    Standing, StatusView, Unavailable, VerifyView,
 };
 use sidelock::table::id::{ClaimId, LockName, Revision, Token};
+use tokio::sync::watch;
 
 pub struct Refuser;
+
+const WELL: Standing = Standing {
+    mode: SidecarMode::Normal,
+    why: None,
+};
 
 const NO_QUORUM: Unavailable = Unavailable::NoQuorum {
     retry_after: Duration::from_millis(1200),
@@ -131,11 +137,25 @@ impl Sidecar for Refuser {
 
     fn mode(&self) -> ModeView {
         ModeView {
-            mode: SidecarMode::Normal,
+            standing: WELL,
             since: Duration::ZERO,
-            reason: String::new(),
             quorum_seen: None,
             sessions: Vec::new(),
+        }
+    }
+
+    fn standing(&self) -> watch::Receiver<Standing> {
+        watch::channel(WELL).1
+    }
+
+    fn is_draining(&self) -> bool {
+        false
+    }
+
+    fn drain(&self) -> DrainView {
+        DrainView {
+            granted: 0,
+            left: Duration::ZERO,
         }
     }
 

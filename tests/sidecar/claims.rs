@@ -25,7 +25,7 @@ async fn take_renew_release() {
     assert_eq!(released, Ok(ReleaseAnswer::Released));
     let next = hold(&driver, "d", ask("a")).await;
     assert!(next.tokens[0] > view.tokens[0]);
-    assert_eq!(driver.mode().mode, SidecarMode::Normal);
+    assert_eq!(driver.mode().standing.mode, SidecarMode::Normal);
 }
 
 #[tokio::test]

@@ -1,0 +1,8 @@
+//! Sidecars as real processes, as they stand beside apps: stopping, restarting, cut off, paused.
+
+#[path = "../cluster/cell.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod cell;
+
+mod drain;
+mod pod;

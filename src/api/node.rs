@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use super::body;
 use super::claims::json;
 use super::metrics;
 use super::node_views::{DrainBody, ModeBody, StatusBody};
-use super::problem::Problem;
+use super::problem::{self, Problem};
 use super::query::Query;
 use super::request;
 use super::router::Face;
@@ -97,7 +97,7 @@ pub(super) async fn drain(
     Query::read(request.uri(), &[])?;
     body::nothing(&request::optional_json(request).await?)?;
     let body = json(&DrainBody::from(face.sidecar.drain()));
-    Ok((StatusCode::ACCEPTED, body).into_response())
+    Ok((problem::ACCEPTED, body).into_response())
 }
 
 /// Metrics for Prometheus

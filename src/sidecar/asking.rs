@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::desk::{Answer, CLAIMS_MAX, Desk, Ending, Now};
+use super::desk::{Answer, CLAIMS_MAX, Desk, Now};
+use super::ending::Ending;
 use super::handle::{
     ClaimAnswer, ClaimAsk, ClaimError, ClaimState, Reason, ReleaseAnswer, SidecarMode, Unavailable,
 };

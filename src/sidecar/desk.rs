@@ -12,20 +12,19 @@ use rand::{Rng, SeedableRng};
 use super::frame::ReadReply;
 use super::habit::Habits;
 use super::handle::{
-    ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, ClaimView, Read, Reason, ReleaseAnswer,
-    SidecarMode, Unavailable,
+    ClaimAnswer, ClaimError, ClaimEventKind, ClaimView, Read, ReleaseAnswer, SidecarMode,
+    Unavailable,
 };
-use super::hold::{CallerId, Ended, Hold, Key, Stage, min};
+use super::hold::{CallerId, Hold, Key, Stage, min};
 use super::lease::Caution;
 use super::mode::Quorum;
-use super::outbox::{Outbox, Purpose};
+use super::outbox::Outbox;
 use super::reads::Reads;
 use super::retry::Estimates;
 use super::session::{Session, StreamRef, Terms};
 use super::spot::Spots;
 use super::timers::Wheel;
 use super::view::{Light, Prefix, view};
-use crate::table::command::{EndCause, Operation, Release};
 use crate::table::id::{ClaimId, OwnerId, Seq, SessionKey};
 use crate::world::clock::Instant;
 
@@ -356,167 +355,17 @@ impl Desk {
             hold.timer = Some(self.wheel.set(due, Timer::Claim(key)));
         }
     }
-
-    /// Ends a claim. `cause` is what the core is told, if it knows the claim and must be told.
-    pub(super) fn end(&mut self, now: Instant, key: Key, how: Ending) {
-        let Some(hold) = self.holds.get_mut(&key) else {
-            return;
-        };
-        let waited = *hold.waited.get_or_insert_with(|| now.since(hold.asked));
-        let (tokens, held) = match &mut hold.stage {
-            Stage::Held { tokens, since, .. } => (std::mem::take(tokens), now.since(*since)),
-            Stage::Withheld { tokens } => (std::mem::take(tokens), Duration::ZERO),
-            Stage::Asking | Stage::Waiting { .. } => (Vec::new(), Duration::ZERO),
-            Stage::Ended(_) => return,
-        };
-        let remembered = (hold.ttl + hold.ask.wait).max(REMEMBERED_LEAST);
-        let seq = hold.seq;
-        let ended = Ended {
-            state: how.state,
-            reason: how.reason,
-            tokens,
-            used_up: how.used_up,
-            release_at: how.release_at,
-            forget_at: now + remembered,
-        };
-        if !held.is_zero() {
-            self.estimates.saw_hold(held);
-        }
-        let spot = hold.spot.take();
-        if let [want] = hold.ask.locks.as_slice()
-            && matches!(hold.stage, Stage::Held { .. })
-        {
-            self.habits.released(&want.name, now);
-        }
-        self.set_stage(key, Stage::Ended(ended));
-        self.disown(key);
-        if let Some(spot) = spot {
-            let returned = self.leave_spot(now, key, spot);
-            if let Some(hold) = self.holds.get_mut(&key) {
-                hold.returned = returned;
-            }
-        }
-        if how.release_at.is_none() {
-            match (seq, how.cause) {
-                (Some(claim), Some(cause)) => self.tell_end(now, claim, cause, waited, held),
-                (Some(claim), None) => self.core_forgot(claim),
-                (None, _) => {}
-            }
-        }
-        self.note(key, kind_of_end(how.state));
-        self.graves.push_back(key);
-        self.rearm(key);
-        self.forget_surplus();
-    }
-
-    /// Sends the core the end of a claim.
-    pub(super) fn tell_end(
-        &mut self,
-        now: Instant,
-        claim: Seq,
-        cause: EndCause,
-        waited: Duration,
-        held: Duration,
-    ) {
-        let release = Release {
-            claim,
-            cause,
-            waited_ms: millis(waited),
-            held_ms: millis(held),
-        };
-        self.outbox
-            .push_urgent(Operation::Release(release), Purpose::End(claim));
-        self.quorum.doubt(now);
-    }
-
-    /// Ends what the core granted, or may yet grant, and nobody was or will be told of.
-    pub(super) fn give_up(&mut self, now: Instant, claim: Seq) {
-        let cause = EndCause::GrantTooLate;
-        self.tell_end(now, claim, cause, Duration::ZERO, Duration::ZERO);
-    }
-
-    /// The core knows this claim no more.
-    pub(super) fn core_forgot(&mut self, claim: Seq) {
-        if let Some(key) = self.by_seq.remove(&claim)
-            && let Some(hold) = self.holds.get_mut(&key)
-        {
-            hold.seq = None;
-        }
-    }
-
-    /// Removes a claim as if it had never been.
-    pub(super) fn remove(&mut self, key: Key) {
-        self.disown(key);
-        let Some(hold) = self.holds.remove(&key) else {
-            return;
-        };
-        if let Some(timer) = hold.timer {
-            self.wheel.cancel(timer);
-        }
-        if self.by_id.get(&hold.id) == Some(&key) {
-            self.by_id.remove(&hold.id);
-        }
-        for caller in self.watchers.remove(&key).unwrap_or_default() {
-            self.answer(caller, Answer::Changed);
-        }
-        let (held, ended) = kind_of(&hold.stage);
-        self.granted -= u64::from(held);
-        self.queued -= u64::from(!held && !ended);
-    }
-
-    /// Forgets the oldest ended claims beyond the bound, but none whose release is still due.
-    fn forget_surplus(&mut self) {
-        while self.graves.len() > ENDED_MAX {
-            let Some(key) = self.graves.pop_front() else {
-                return;
-            };
-            let due = match self.holds.get(&key).map(|hold| &hold.stage) {
-                Some(Stage::Ended(ended)) => ended.release_at.is_some(),
-                Some(_) | None => continue,
-            };
-            if due {
-                self.graves.push_back(key);
-                return;
-            }
-            self.remove(key);
-        }
-    }
 }
 
-/// How a claim ends.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ending {
-    pub(super) state: ClaimState,
-    pub(super) reason: Option<Reason>,
-    /// What to tell the core; `None` if it knows.
-    pub(super) cause: Option<EndCause>,
-    /// Whether the id is used up.
-    pub(super) used_up: bool,
-    /// Tell the core only then.
-    pub(super) release_at: Option<Instant>,
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether a stage holds, and whether it is over.
-fn kind_of(stage: &Stage) -> (bool, bool) {
+pub(super) fn kind_of(stage: &Stage) -> (bool, bool) {
     match stage {
         Stage::Held { .. } => (true, false),
         Stage::Ended(_) => (false, true),
         Stage::Asking | Stage::Waiting { .. } | Stage::Withheld { .. } => (false, false),
     }
-}
-
-fn kind_of_end(state: ClaimState) -> ClaimEventKind {
-    match state {
-        ClaimState::Released => ClaimEventKind::Released,
-        ClaimState::Expired => ClaimEventKind::Expired,
-        ClaimState::Lost => ClaimEventKind::Lost,
-        ClaimState::Revoked => ClaimEventKind::Revoked,
-        ClaimState::Cancelled | ClaimState::Queued | ClaimState::Granted | ClaimState::Jeopardy => {
-            ClaimEventKind::Cancelled
-        }
-    }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

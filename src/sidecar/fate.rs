@@ -2,7 +2,8 @@
 //! In: news already found to be new. Out: moves of claims, answers to those who wait. Never: a grant told
 //! while the session is not certain, by the clock of that very moment.
 
-use super::desk::{Answer, Desk, Ending};
+use super::desk::{Answer, Desk};
+use super::ending::Ending;
 use super::handle::{ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, Reason, ReleaseAnswer};
 use super::hold::{Key, Stage};
 use super::outbox::{AskOf, Purpose};

@@ -1,7 +1,8 @@
 //! PURE: what happens by itself: leases that run out, waits that end, deadlines that pass.
 //! In: now. Out: ends, refusals, events. Never: an end before its time (the deadline is read again here).
 
-use super::desk::{Answer, Desk, Ending};
+use super::desk::{Answer, Desk};
+use super::ending::Ending;
 use super::handle::{
     ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, Contention, Reason, ReleaseAnswer,
     Unavailable,

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod desk;
 
 pub mod asking;
+pub mod ending;
 pub mod fate;
 pub mod firing;
 pub mod granting;

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::desk::{Desk, Ending, Now};
+use super::desk::{Desk, Now};
+use super::ending::Ending;
 use super::handle::{
     ClaimAnswer, ClaimError, ClaimEvent, ClaimEventKind, ClaimState, ClaimView, Page, Reason,
 };

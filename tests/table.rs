@@ -211,6 +211,7 @@ impl Script {
                     key: SessionKey(u128::from(key)),
                     ttl_ms: 10_000,
                     identity: session.into(),
+                    generation: Generation(1),
                 })
             }
             "renew" => Command::Renew(vec![Renewal {

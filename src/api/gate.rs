@@ -17,7 +17,6 @@ use tower::{Layer, Service};
 use super::problem::{Code, Problem};
 use super::request;
 use super::router::Face;
-use super::views;
 use crate::sidecar::handle::SidecarMode;
 
 /// In every answer: what the sidecar can do at the moment.
@@ -169,7 +168,7 @@ impl Gate {
 
 /// The value of `Sidelock-Mode`.
 pub(super) fn mode_value(mode: SidecarMode) -> HeaderValue {
-    HeaderValue::from_static(views::mode_word(mode))
+    HeaderValue::from_static(mode.word())
 }
 
 /// A page in a browser must not reach this by a name that its author has pointed to loopback.

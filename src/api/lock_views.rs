@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::views::{lock_mode_word, mode_word, ms};
+use super::views::{lock_mode_word, ms};
 use crate::sidecar::handle::{
     BreakAnswer, HolderView, LockView, Page, Read, SidecarMode, VerifyView, WaiterView,
 };
@@ -156,7 +156,7 @@ impl<'a> LockBody<'a> {
             revision: view.revision.0,
             consistency: consistency_word(read.linearizable),
             age_ms: ms(read.age),
-            sidelock_mode: mode_word(mode),
+            sidelock_mode: mode.word(),
         }
     }
 
@@ -245,7 +245,7 @@ impl VerifyBody {
             current: view.current,
             held: view.held,
             newest: view.newest.map(Token::get),
-            sidelock_mode: mode_word(mode),
+            sidelock_mode: mode.word(),
         }
     }
 }
@@ -296,7 +296,7 @@ impl<'a> BreakBody<'a> {
             outcome,
             old_holder_may_still_act,
             detail,
-            sidelock_mode: mode_word(mode),
+            sidelock_mode: mode.word(),
         }
     }
 }

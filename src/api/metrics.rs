@@ -12,7 +12,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::views;
 use crate::sidecar::handle::{SidecarMode, StatusView};
 
 /// The media type of what [`Metrics::render`] returns.
@@ -106,9 +105,7 @@ impl Metrics {
             SidecarMode::Jeopardy,
             SidecarMode::ReadOnly,
         ] {
-            let labels = ModeLabels {
-                mode: views::mode_word(mode),
-            };
+            let labels = ModeLabels { mode: mode.word() };
             self.mode
                 .get_or_create(&labels)
                 .set(u64::from(mode == status.mode.standing.mode));

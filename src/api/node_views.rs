@@ -5,22 +5,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::views::{mode_word, ms};
+use super::views::ms;
 use crate::sidecar::handle::{CoreLinkView, DrainView, ModeView, SessionView, StatusView, Why};
 
-/// The word in `reason` of a mode.
-fn why_word(why: Why) -> &'static str {
-    match why {
-        Why::NoQuorum => "no-quorum",
-        Why::CoreUnreachable => "core-unreachable",
-        Why::Jeopardy => "jeopardy",
-        Why::SessionLost => "session-lost",
-        Why::Draining => "draining",
-        Why::Overloaded => "overloaded",
-    }
-}
-
-/// The same for people.
+/// The reason of a mode, for people.
 fn why_text(why: Why) -> &'static str {
     match why {
         Why::NoQuorum => "core nodes answer, but none of them leads with a quorum",
@@ -80,10 +68,10 @@ pub(super) struct SessionBody {
 impl From<&ModeView> for ModeBody {
     fn from(view: &ModeView) -> Self {
         Self {
-            mode: mode_word(view.standing.mode),
-            sidelock_mode: mode_word(view.standing.mode),
+            mode: view.standing.mode.word(),
+            sidelock_mode: view.standing.mode.word(),
             since_ms: ms(view.since),
-            reason: view.standing.why.map(why_word),
+            reason: view.standing.why.map(Why::word),
             detail: view.standing.why.map(why_text),
             quorum_seen_ms_ago: view.quorum_seen.map(ms),
             sessions: view.sessions.iter().map(SessionBody::from).collect(),

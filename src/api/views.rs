@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::sidecar::handle::{ClaimEventKind, ClaimState, ClaimView, Page, Reason, SidecarMode};
+use crate::sidecar::handle::{ClaimEventKind, ClaimState, ClaimView, Page, Reason};
 use crate::table::command::Mode;
 
 /// Whole milliseconds, rounded down: a remaining time must never be overstated.
@@ -57,15 +57,6 @@ pub(super) fn reason_word(reason: Reason) -> &'static str {
         Reason::DeadlinePassed => "deadline-passed",
         Reason::Refused => "refused",
         Reason::Draining => "draining",
-    }
-}
-
-/// The word in `sidelock_mode` and in the header `Sidelock-Mode`.
-pub(super) fn mode_word(mode: SidecarMode) -> &'static str {
-    match mode {
-        SidecarMode::Normal => "normal",
-        SidecarMode::Jeopardy => "jeopardy",
-        SidecarMode::ReadOnly => "read-only",
     }
 }
 
@@ -205,7 +196,7 @@ impl<'a> From<&'a ClaimView> for ClaimBody<'a> {
             waited_ms: ms(view.waited),
             local: view.local,
             replayed: view.replayed,
-            sidelock_mode: mode_word(view.mode),
+            sidelock_mode: view.mode.word(),
             revision: view.revision,
         }
     }

@@ -3,18 +3,19 @@
 //! Never: the API on more than loopback and a socket, unless told so.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::exit::Outcome;
+use super::exit::{FAILED, Failure, Outcome};
 use super::listen::{self, Stop};
 use super::serve::Face;
 use crate::config::address::{self, Listen};
 use crate::config::duration;
 use crate::sidecar::driver::{self, Driver};
+use crate::sidecar::state_dir::{StateDir, StateError};
 use crate::world::clock::BootClock;
 
 /// Run the sidecar that serves http://localhost:5625 to the apps beside it.
@@ -39,6 +40,9 @@ pub struct Args {
     #[arg(long, value_name = "TIME", env = "SIDELOCK_SESSION_TTL", default_value = "10s",
           value_parser = duration::session)]
     session_ttl: Duration,
+    /// Where to keep what a restarted sidecar needs to go on with its claims
+    #[arg(long, value_name = "DIR", env = "SIDELOCK_STATE_DIR")]
+    state_dir: Option<PathBuf>,
     /// Put before every lock's name, so that several teams can share a cell
     #[arg(
         long,
@@ -93,7 +97,7 @@ pub async fn run(args: Args) -> Outcome {
         drain_timeout: args.drain_timeout,
         ..driver::Config::new(args.core, identity)
     };
-    let driver = Driver::start(config, Arc::new(BootClock));
+    let driver = start(config, args.state_dir.as_deref())?;
     for (address, _) in &tcp {
         tracing::info!("listening on http://{address}");
     }
@@ -116,6 +120,23 @@ pub async fn run(args: Args) -> Outcome {
         _ = stop.next() => {}
     }
     Ok(stop.finish(leave(&driver, serving, closing)).await)
+}
+
+/// Starts afresh, or goes on where an earlier process ended.
+fn start(config: driver::Config, state_dir: Option<&Path>) -> Result<Arc<Driver>, Failure> {
+    let clock = Arc::new(BootClock);
+    let Some(dir) = state_dir else {
+        return Ok(Driver::start(config, clock));
+    };
+    match StateDir::open(dir) {
+        Ok(state) => Driver::resume(config, clock, state)
+            .map_err(|error| Failure::new(FAILED, format_args!("{}: {error}", dir.display()))),
+        Err(error @ StateError::InUse(_)) => {
+            tracing::warn!(%error, "starting afresh, and keeping nothing");
+            Ok(Driver::start(config, clock))
+        }
+        Err(error) => Err(Failure::new(FAILED, error)),
+    }
 }
 
 /// Drains, still serving those that hold, and then stops.

@@ -174,6 +174,11 @@ impl SidecarStream {
         let parked = std::mem::take(&mut self.parked);
         match opened {
             Ok(Reply::SessionOpened { session, .. }) => self.attach(session)?,
+            Ok(Reply::SessionTakenOver) => {
+                return Err(Status::aborted(
+                    "a later process has taken the session over",
+                ));
+            }
             Ok(other) => unreachable!("an open was answered {other:?}"),
             // The sidecar asks again when it is told who leads.
             Err(ProposeError::NotLeader | ProposeError::Unknown | ProposeError::Stopped(_)) => {

@@ -149,7 +149,7 @@ impl Desk {
 
     /// Ends the session, if it is open.
     pub fn close(&mut self, now: Instant) -> Option<CallerId> {
-        self.session.id()?;
+        self.session.id().filter(|_| self.inherited.is_none())?;
         let caller = self.new_caller();
         self.outbox
             .push_urgent(Operation::Close, Purpose::Close(caller));
@@ -275,6 +275,8 @@ impl Desk {
             });
         }
         hold.queue |= ask.queue;
+        self.unsaved(key);
+        let hold = self.holds.get_mut(&key).expect("looked up just now");
         if ask.queue && waits {
             self.rearm(key);
             let mut view = self.view(now, &self.holds[&key]);

@@ -16,6 +16,7 @@ use super::handle::{
     Unavailable,
 };
 use super::hold::{CallerId, Hold, Key, Stage, min};
+use super::keeping::{Inherited, Unsaved};
 use super::lease::Caution;
 use super::mode::Quorum;
 use super::outbox::Outbox;
@@ -56,6 +57,8 @@ pub struct Rules {
     pub prefix: Arc<str>,
     /// Whether locks may stay here after their release.
     pub delegate: bool,
+    /// Whether what a later process must know is to be written down.
+    pub records: bool,
     /// Of all random numbers: session keys and jitter.
     pub seed: [u8; 32],
 }
@@ -137,6 +140,9 @@ pub struct Desk {
     /// Calls that wait for a release to be applied, by what it ends.
     pub(super) releasing: BTreeMap<Seq, Vec<CallerId>>,
     pub(super) answers: Vec<(CallerId, Answer)>,
+    pub(super) unsaved: Unsaved,
+    /// Until the first attach after an earlier process.
+    pub(super) inherited: Option<Inherited>,
     pub(super) draining: bool,
     pub(super) granted: u64,
     pub(super) queued: u64,
@@ -178,6 +184,8 @@ impl Desk {
             watchers: BTreeMap::new(),
             releasing: BTreeMap::new(),
             answers: Vec::new(),
+            unsaved: Unsaved::new(rules.records),
+            inherited: None,
             draining: false,
             granted: 0,
             queued: 0,
@@ -231,7 +239,7 @@ impl Desk {
 
     /// Whether the core has answered all that was sent and nothing waits to be.
     pub fn is_settled(&self) -> bool {
-        self.outbox.is_idle()
+        self.outbox.is_idle() && self.inherited.is_none()
     }
 
     /// What comes before every lock name.
@@ -324,6 +332,7 @@ impl Desk {
     pub(super) fn note(&mut self, key: Key, kind: ClaimEventKind) {
         if let Some(hold) = self.holds.get_mut(&key) {
             hold.journal.note(kind);
+            self.unsaved(key);
         }
         for caller in self.watchers.remove(&key).unwrap_or_default() {
             self.answer(caller, Answer::Changed);
@@ -336,8 +345,10 @@ impl Desk {
             return;
         };
         let old = std::mem::replace(&mut hold.stage, stage);
+        let new = kind_of(&hold.stage);
+        self.unsaved(key);
         let (was_held, was_ended) = kind_of(&old);
-        let (is_held, is_ended) = kind_of(&hold.stage);
+        let (is_held, is_ended) = new;
         self.granted = self.granted + u64::from(is_held) - u64::from(was_held);
         self.queued =
             self.queued + u64::from(!is_held && !is_ended) - u64::from(!was_held && !was_ended);

@@ -128,6 +128,8 @@ impl Driver {
             if timeout(left, closed).await.is_err() {
                 tracing::info!("the core did not confirm the end of the session in time");
             }
+            // Nothing was held, so there is nothing to go on with.
+            self.step(|inner, _| inner.forget_book());
         }
         self.stop_tasks().await;
     }

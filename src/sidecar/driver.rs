@@ -3,6 +3,7 @@
 //! under the lock, or a task hop on the way of a request.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
@@ -16,11 +17,13 @@ use tokio::task::JoinSet;
 use super::desk::{Answer, Desk, Now, Rules};
 use super::drain::Drain;
 use super::frame::{FrameIn, FrameOut};
-use super::handle::{ClaimAnswer, Standing};
+use super::handle::{ClaimAnswer, Standing, Why};
 use super::hold::CallerId;
 use super::lease::Caution;
 use super::link::{self, StreamError};
+use super::saved::Saved;
 use super::session::StreamRef;
+use super::state_dir::{Book, StateDir};
 use crate::table::id::ClaimId;
 use crate::world::clock::{Instant, SharedClock};
 
@@ -65,6 +68,23 @@ impl Config {
             drain_timeout: Duration::from_secs(20),
         }
     }
+
+    fn rules(&self, records: bool) -> Rules {
+        Rules {
+            nodes: self.cores.len(),
+            session_ttl: self.session_ttl,
+            identity: self.identity.as_str().into(),
+            caution: Caution {
+                rho_ppm: self.rho_ppm,
+                margin: self.margin,
+            },
+            no_quorum_after: self.no_quorum_after,
+            prefix: self.name_prefix.as_str().into(),
+            delegate: self.delegate,
+            records,
+            seed: rand::rng().random(),
+        }
+    }
 }
 
 /// A running sidecar.
@@ -87,6 +107,8 @@ pub struct Driver {
 pub(super) struct Inner {
     pub(super) desk: Desk,
     callers: HashMap<CallerId, oneshot::Sender<Answer>>,
+    /// Where a later process finds what it must know.
+    book: Option<Book>,
     /// Until when the timer task sleeps.
     armed: Option<Instant>,
 }
@@ -94,20 +116,32 @@ pub(super) struct Inner {
 impl Driver {
     /// Starts connecting, and serves at once. To be called within a tokio runtime.
     pub fn start(config: Config, clock: SharedClock) -> Arc<Self> {
-        let rules = Rules {
-            nodes: config.cores.len(),
-            session_ttl: config.session_ttl,
-            identity: config.identity.into(),
-            caution: Caution {
-                rho_ppm: config.rho_ppm,
-                margin: config.margin,
-            },
-            no_quorum_after: config.no_quorum_after,
-            prefix: config.name_prefix.into(),
-            delegate: config.delegate,
-            seed: rand::rng().random(),
+        let desk = Desk::new(config.rules(false), clock.now());
+        Self::run(config, clock, desk, None)
+    }
+
+    /// The same with a state directory: goes on where an earlier process ended, if one has left what is
+    /// needed, and leaves it for the next.
+    pub fn resume(
+        config: Config,
+        clock: SharedClock,
+        (place, saved): (StateDir, Option<Saved>),
+    ) -> io::Result<Arc<Self>> {
+        let rules = config.rules(true);
+        let now = clock.now();
+        let desk = match saved {
+            Some(saved) => Desk::taken_over(rules, saved, now),
+            None => Desk::new(rules, now),
         };
-        let desk = Desk::new(rules, clock.now());
+        if desk.live() > 0 {
+            let claims = desk.live();
+            tracing::info!(claims, "goes on with the claims of an earlier process");
+        }
+        let book = place.begin(&desk.all_records())?;
+        Ok(Self::run(config, clock, desk, Some(book)))
+    }
+
+    fn run(config: Config, clock: SharedClock, desk: Desk, book: Option<Book>) -> Arc<Self> {
         let standing = watch::Sender::new(desk.standing());
         let driver = Arc::new(Self {
             clock,
@@ -115,6 +149,7 @@ impl Driver {
             inner: Mutex::new(Inner {
                 desk,
                 callers: HashMap::new(),
+                book,
                 armed: None,
             }),
             sooner: Notify::new(),
@@ -150,6 +185,7 @@ impl Driver {
         let now = self.clock.now();
         inner.desk.advance(now);
         let result = act(&mut inner, now);
+        inner.write_down();
         inner.deliver();
         self.drain.saw(&inner.desk);
         self.tell_standing(inner.desk.standing());
@@ -261,8 +297,9 @@ impl Driver {
             changed
         });
         if changed {
-            let Standing { mode, why } = standing;
-            tracing::warn!(?mode, ?why, "the mode has changed");
+            let mode = standing.mode.word();
+            let reason = standing.why.map_or("", Why::word);
+            tracing::warn!(mode, reason, "the mode has changed");
         }
     }
 
@@ -278,6 +315,32 @@ impl Inner {
         let (sender, receiver) = oneshot::channel();
         self.callers.insert(caller, sender);
         receiver
+    }
+
+    /// Writes down what a later process must know, before anything follows from it.
+    fn write_down(&mut self) {
+        let Some(book) = &mut self.book else {
+            return;
+        };
+        let records = self.desk.take_records();
+        if records.is_empty() {
+            return;
+        }
+        let written = match book.is_bloated() {
+            true => book.rewrite(&self.desk.all_records()),
+            false => book.write(&records),
+        };
+        if let Err(error) = written {
+            tracing::error!(%error, "cannot write to the state directory: the next process starts afresh");
+            self.forget_book();
+        }
+    }
+
+    /// What a later process would find is not true any more, or of no use.
+    pub(super) fn forget_book(&mut self) {
+        if let Some(Err(error)) = self.book.take().map(Book::remove) {
+            tracing::error!(%error, "what is left in the state directory must be removed by hand");
+        }
     }
 
     /// Hands out the answers that are due.

@@ -74,6 +74,9 @@ impl Desk {
         waited: Duration,
         held: Duration,
     ) {
+        if self.inherited.is_some() {
+            return; // the core is told when its list is compared with ours
+        }
         let release = Release {
             claim,
             cause,
@@ -106,6 +109,7 @@ impl Desk {
         let Some(hold) = self.holds.remove(&key) else {
             return;
         };
+        self.unsaved_gone(&hold);
         if let Some(timer) = hold.timer {
             self.wheel.cancel(timer);
         }

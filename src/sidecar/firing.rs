@@ -260,7 +260,10 @@ impl Desk {
             self.answer_release(claim, &Ok(ReleaseAnswer::Released));
         }
         let retry_after = self.estimates.unavailable(&mut self.rng);
-        let here = self.lose_spots();
+        let mut here = self.lose_spots();
+        if self.inherited.take().is_some() {
+            here.extend(self.holds.keys());
+        }
         for key in std::mem::take(&mut self.by_seq).into_values().chain(here) {
             let Some(hold) = self.holds.get_mut(&key) else {
                 continue;

@@ -105,8 +105,10 @@ impl Desk {
         let may_grant =
             self.mode_at(now) == SidecarMode::Normal && self.session.certain(now).is_some();
         while may_grant && let Some(turn) = self.spots.get_mut(id).and_then(|s| s.next_turn()) {
+            let under = self.spots.get(id).and_then(|spot| spot.given());
             if let Some(hold) = self.holds.get_mut(&turn.key) {
                 hold.local = turn.local;
+                hold.under = under.map(|given| given.seq);
             }
             self.tell(now, turn.key, vec![turn.token]);
         }

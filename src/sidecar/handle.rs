@@ -158,6 +158,17 @@ pub enum SidecarMode {
     ReadOnly,
 }
 
+impl SidecarMode {
+    /// As clients and logs have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Jeopardy => "jeopardy",
+            Self::ReadOnly => "read-only",
+        }
+    }
+}
+
 /// Why the sidecar cannot do all that it can otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
@@ -173,6 +184,20 @@ pub enum Why {
     Draining,
     /// Too many claims wait to be sent to the core.
     Overloaded,
+}
+
+impl Why {
+    /// As clients and logs have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NoQuorum => "no-quorum",
+            Self::CoreUnreachable => "core-unreachable",
+            Self::Jeopardy => "jeopardy",
+            Self::SessionLost => "session-lost",
+            Self::Draining => "draining",
+            Self::Overloaded => "overloaded",
+        }
+    }
 }
 
 /// The mode and the first of its reasons: what every open stream is told when it changes.

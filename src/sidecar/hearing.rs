@@ -128,6 +128,7 @@ impl Desk {
                 self.lose_claims(now, Reason::SessionLost);
                 self.outbox.start_after(all.seq);
             }
+            Some(Attach::Resumed) if self.take_stock(now, all) => {}
             Some(Attach::Resumed) => self.compare(now, all),
         }
         // All that is unanswered goes again, with the same numbers; renewals never do.

@@ -60,6 +60,8 @@ pub struct Hold {
     pub spot: Option<SpotId>,
     /// It was granted without the core.
     pub local: bool,
+    /// The delegation under which it was granted.
+    pub under: Option<Seq>,
     /// The return of a delegation that its release has set off.
     pub returned: Option<Seq>,
     /// Its name in the core, from being sent until the core has forgotten it.
@@ -82,6 +84,8 @@ pub struct Hold {
     pub told: bool,
     /// Streams that keep it alive.
     pub bound: u32,
+    /// It was written down for a later process.
+    pub recorded: bool,
     /// Its one timer.
     pub timer: Option<TimerId>,
     /// Where it stands.
@@ -143,6 +147,14 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// So many changes, none of which is remembered.
+    pub fn from(revision: u64) -> Self {
+        Self {
+            revision,
+            kinds: Vec::new(),
+        }
+    }
+
     /// One more change.
     pub fn note(&mut self, kind: ClaimEventKind) {
         self.revision += 1;
@@ -185,6 +197,7 @@ impl Hold {
             trace_id,
             spot: None,
             local: false,
+            under: None,
             returned: None,
             seq: None,
             news: Revision(0),
@@ -196,6 +209,7 @@ impl Hold {
             telling: 0,
             told: false,
             bound: 0,
+            recorded: false,
             timer: None,
             stage: Stage::Asking,
             ask: Box::new(ask),

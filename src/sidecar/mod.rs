@@ -20,6 +20,8 @@ pub mod returning;
 pub mod sending;
 pub mod tending;
 
+pub mod keeping;
+
 pub mod habit;
 pub mod hold;
 pub mod lease;
@@ -28,10 +30,14 @@ pub mod outbox;
 pub mod reads;
 pub mod report;
 pub mod retry;
+pub mod saved;
 pub mod session;
 pub mod spot;
 pub mod timers;
 pub mod view;
+
+pub mod saved_codec;
+pub mod state_dir;
 
 pub mod codec;
 pub mod frame;

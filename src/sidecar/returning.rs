@@ -119,6 +119,7 @@ impl Desk {
                 hold.spot = None;
                 hold.seq = Some(*seq);
             }
+            self.unsaved(*key);
         }
         for key in waiting {
             if plain.iter().any(|(known, _)| *known == key) {
@@ -157,11 +158,13 @@ impl Desk {
         self.by_seq.insert(seq, key);
         if let Some(hold) = self.holds.get_mut(&key) {
             hold.seq = Some(seq);
+            hold.under = Some(claim);
             hold.news = Revision(0);
         }
+        self.unsaved(key);
     }
 
-    fn kept(&self, key: Key, mode: Mode, token: Token) -> Option<Kept> {
+    pub(super) fn kept(&self, key: Key, mode: Mode, token: Token) -> Option<Kept> {
         let hold = self.holds.get(&key)?;
         Some(Kept {
             user: self.user(key)?,

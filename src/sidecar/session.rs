@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::hold::min;
 use super::lease::{Caution, left, safe_until};
+use super::saved::SavedSession;
 use crate::table::command::{OpenSession, Renewal};
 use crate::table::id::{Generation, RenewalNumber, SessionId, SessionKey};
 use crate::world::clock::Instant;
@@ -88,7 +89,7 @@ impl Session {
             terms,
             key,
             id: None,
-            generation: Generation(0),
+            generation: Generation(1),
             safe_until: None,
             had_one: false,
             jeopardy_told: false,
@@ -97,6 +98,32 @@ impl Session {
             open: BTreeMap::new(),
             renew_at: None,
             stream: Binding::None { not_before: None },
+        }
+    }
+
+    /// The one that an earlier process had: past its deadline until the core confirms it.
+    pub fn taken_over(terms: Terms, saved: SavedSession, now: Instant) -> Self {
+        Self {
+            id: saved.id,
+            generation: Generation(saved.generation.0 + 1),
+            had_one: true,
+            safe_until: Some(now),
+            jeopardy_told: true,
+            ..Self::new(terms, saved.key)
+        }
+    }
+
+    /// What is asked of it.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// What a later process needs to take it over.
+    pub fn saved(&self) -> SavedSession {
+        SavedSession {
+            key: self.key,
+            generation: self.generation,
+            id: self.id,
         }
     }
 
@@ -165,6 +192,7 @@ impl Session {
             key: self.key,
             ttl_ms: u32::try_from(self.terms.ttl.as_millis()).unwrap_or(u32::MAX),
             identity: self.terms.identity.clone(),
+            generation: self.generation,
         }
     }
 
@@ -266,6 +294,7 @@ impl Session {
     /// The core does not know it any more. The next one opens with a fresh key.
     pub fn lost(&mut self, key: SessionKey) {
         self.key = key;
+        self.generation = Generation(1);
         self.id = None;
         self.forget_deadlines();
         self.detach(None);

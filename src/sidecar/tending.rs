@@ -156,6 +156,7 @@ impl Desk {
             return Err(ClaimError::Ended(Box::new(view)));
         }
         hold.bound += 1;
+        self.unsaved(key);
         self.rearm(key);
         Ok(())
     }
@@ -171,6 +172,8 @@ impl Desk {
             return;
         }
         hold.attend_until = now + hold.ttl;
+        self.unsaved(key);
+        let hold = self.holds.get_mut(&key).expect("looked up just now");
         let waits = match &mut hold.stage {
             Stage::Held { until, .. } => {
                 *until = now + hold.ttl;

@@ -59,6 +59,9 @@ pub struct OpenSession {
     pub ttl_ms: u32,
     /// Who the sidecar is, for people: host or pod name.
     pub identity: Arc<str>,
+    /// How many processes have taken this session over, this one included: 1 for the first. A greater one
+    /// shuts out what an earlier process may still have under way.
+    pub generation: Generation,
 }
 
 /// One renewal of one session.
@@ -335,6 +338,8 @@ pub enum Reply {
         /// The TTL that the table keeps.
         ttl_ms: u32,
     },
+    /// To [`Command::OpenSession`] of a process that a later one has taken over from.
+    SessionTakenOver,
     /// To [`Command::Renew`], one for each renewal, in order.
     Renewed(Vec<RenewalReply>),
     /// To [`Command::Expire`]: whether that was still the last renewal.

@@ -19,18 +19,14 @@ pub const REPLIES_MAX: u64 = 16_384;
 
 impl Table {
     /// Opens a session, or finds the one opened with the same key. A found one is not renewed: its
-    /// lease runs from the first open, so a sidecar counts from its first send or renews.
+    /// lease runs from the first open, so a sidecar counts from its first send or renews. A later
+    /// process that takes it over shuts out the operations and renewals of the earlier ones.
     pub(super) fn open_session(&mut self, step: &mut Step, open: &OpenSession) -> Reply {
-        if let Some(id) = self.keys.get(&open.key) {
-            let session = &self.sessions[id];
-            return Reply::SessionOpened {
-                session: *id,
-                generation: session.generation,
-                ttl_ms: session.ttl_ms,
-            };
+        if let Some(id) = self.keys.get(&open.key).copied() {
+            return self.take_over(id, open.generation);
         }
         let id = SessionId(self.bump().0); // a revision is never reused
-        let generation = Generation(1);
+        let generation = open.generation;
         let session = Session {
             key: open.key,
             identity: open.identity.clone(),
@@ -53,6 +49,26 @@ impl Table {
             session: id,
             generation,
             ttl_ms: open.ttl_ms,
+        }
+    }
+
+    fn take_over(&mut self, id: SessionId, generation: Generation) -> Reply {
+        let session = self.sessions.get_mut(&id).expect("keys lead to sessions");
+        if generation < session.generation {
+            return Reply::SessionTakenOver;
+        }
+        let (anew, applied) = (generation > session.generation, session.seq);
+        session.generation = generation;
+        let ttl_ms = session.ttl_ms;
+        if anew {
+            self.dirty.insert(Key::Session(id));
+            // Who would read these replies is gone.
+            self.forget(id, applied);
+        }
+        Reply::SessionOpened {
+            session: id,
+            generation,
+            ttl_ms,
         }
     }
 

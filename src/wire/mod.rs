@@ -17,3 +17,9 @@ pub mod v1 {
 pub mod disk {
     tonic::include_proto!("sidelock.disk");
 }
+
+/// In a sidecar's state directory, generated from `state.proto`.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod state {
+    tonic::include_proto!("sidelock.state");
+}

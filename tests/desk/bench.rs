@@ -116,6 +116,7 @@ pub fn rules() -> Rules {
         no_quorum_after: ms(BOUND),
         prefix: Arc::from(""),
         delegate: false,
+        records: false,
         seed: [7; 32],
     }
 }

@@ -266,6 +266,7 @@ fn a_prefix_is_put_before_names_and_taken_off_again() {
         no_quorum_after: ms(BOUND),
         prefix: Arc::from("team/"),
         delegate: false,
+        records: false,
         seed: [1; 32],
     });
     bench.connect();

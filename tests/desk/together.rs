@@ -13,6 +13,8 @@ use sidelock::sidecar::codec;
 use sidelock::sidecar::desk::{Desk, Rules};
 use sidelock::sidecar::handle::{ClaimAsk, ClaimState};
 use sidelock::sidecar::lease::Caution;
+use sidelock::sidecar::saved::Saved;
+use sidelock::sidecar::saved_codec;
 use sidelock::sidecar::session::StreamRef;
 use sidelock::table::Table;
 use sidelock::table::command::{
@@ -31,6 +33,9 @@ const PODS: usize = 3;
 /// One sidecar and its stream to the core.
 struct Pod {
     desk: Desk,
+    rules: Rules,
+    /// What it has written down, for the process after it.
+    saved: Saved,
     stream: u64,
     up: bool,
     /// Whether the core serves its session on this stream.
@@ -51,6 +56,8 @@ pub struct Seen {
     pub local: u64,
     pub recalls: u64,
     pub lost: u64,
+    /// Holds that a later process went on with.
+    pub inherited: u64,
 }
 
 struct World {
@@ -59,6 +66,8 @@ struct World {
     table: Table,
     index: u64,
     pods: Vec<Pod>,
+    /// Frames of processes that have died, still on their way.
+    stale: Vec<(u64, v1::SidecarFrame)>,
     /// When each session's present timer runs out.
     timers: BTreeMap<SessionId, (u64, RenewalNumber)>,
     known: BTreeSet<(usize, ClaimId)>,
@@ -87,10 +96,13 @@ impl World {
                 no_quorum_after: Duration::from_millis(1_000),
                 prefix: Arc::from(""),
                 delegate: true,
+                records: true,
                 seed: rng.random(),
             };
             Pod {
-                desk: Desk::new(rules, at(1_000)),
+                desk: Desk::new(rules.clone(), at(1_000)),
+                rules,
+                saved: Saved::default(),
                 stream: 0,
                 up: false,
                 session: None,
@@ -107,6 +119,7 @@ impl World {
             rng,
             table: Table::default(),
             index: 0,
+            stale: Vec::new(),
             timers: BTreeMap::new(),
             known: BTreeSet::new(),
             tokens: BTreeMap::new(),
@@ -262,6 +275,7 @@ impl World {
             self.timers.remove(&session);
             self.apply(&Command::Expire { session, number });
         }
+        self.take_stale();
         for pod in 0..PODS {
             while let Some((due, _)) = self.pods[pod].to_core.front()
                 && *due <= self.now
@@ -279,6 +293,72 @@ impl World {
         self.check();
     }
 
+    /// What follows from a step does so after this.
+    fn write_down(&mut self, pod: usize) {
+        let one = &mut self.pods[pod];
+        for record in one.desk.take_records() {
+            let read = saved_codec::decode(saved_codec::encode(&record)).expect("our own record");
+            assert_eq!(read, record);
+            one.saved.apply(read);
+        }
+    }
+
+    /// The process dies, and another one goes on from what it has written down. What it had sent may
+    /// still come to the core, whenever.
+    fn restart(&mut self, pod: usize) {
+        let frames: Vec<_> = self.pods[pod].to_core.drain(..).collect();
+        for (due, frame) in frames {
+            let late = self.rng.random_range(0..2_000);
+            self.stale.push((due + late, frame));
+        }
+        self.cut(pod);
+        let down = self.rng.random_range(0..TTL_MS / 2);
+        let now = at(self.now);
+        let one = &mut self.pods[pod];
+        one.desk.advance(now);
+        let granted = |desk: &Desk| {
+            let claims = desk.claims(now, 10_000, None).items.into_iter();
+            let holds = claims.filter(|claim| !claim.tokens.is_empty());
+            let holds = holds.map(|claim| (claim.claim_id, claim.tokens));
+            holds.collect::<Vec<_>>()
+        };
+        self.write_down(pod);
+        let one = &mut self.pods[pod];
+        let before = granted(&one.desk);
+        let saved = std::mem::take(&mut one.saved);
+        one.desk = Desk::taken_over(one.rules.clone(), saved, now);
+        one.desk
+            .all_records()
+            .into_iter()
+            .for_each(|record| one.saved.apply(record));
+        assert_eq!(
+            granted(&one.desk),
+            before,
+            "each hold is known, with its tokens"
+        );
+        one.paused_until = self.now + down;
+        self.seen.inherited += before.len() as u64;
+        self.write_down(pod);
+    }
+
+    /// A frame of a dead process is taken, and nobody hears the answers.
+    fn take_stale(&mut self) {
+        let now = self.now;
+        let due: Vec<_> = self.stale.extract_if(.., |(due, _)| *due <= now).collect();
+        for (_, frame) in due {
+            let renewals = frame.renewals.into_iter().map(Renewal::from).collect();
+            self.apply(&Command::Renew(renewals));
+            if let Some(open) = frame.open {
+                let open = OpenSession::try_from(open).expect("our own frame");
+                self.apply(&Command::OpenSession(open));
+            }
+            for operation in frame.operations {
+                let operate = Operate::try_from(operation).expect("our own frame");
+                self.apply(&Command::Operate(operate));
+            }
+        }
+    }
+
     /// One pod hears what has come, does what is due, and sends.
     fn work(&mut self, pod: usize) {
         let (now, stream) = (at(self.now), self.stream(pod));
@@ -291,13 +371,16 @@ impl World {
             let desk = &mut self.pods[pod].desk;
             desk.advance(now);
             desk.hear(now, stream, frame);
+            self.write_down(pod);
             self.check();
         }
         self.pods[pod].desk.advance(now);
+        self.write_down(pod);
         while self.pods[pod].up && self.pods[pod].desk.has_frame(now, stream) {
             let Some(frame) = self.pods[pod].desk.take_frame(now, stream) else {
                 break;
             };
+            self.write_down(pod);
             let delay = self.rng.random_range(0..30);
             let frame = codec::encode(&frame, "", ShardId(0), 0);
             let one = &mut self.pods[pod];
@@ -324,9 +407,11 @@ impl World {
                     let which = self.rng.random_range(0..live);
                     let id = self.pods[pod].claims.swap_remove(which);
                     self.pods[pod].desk.release(now, &id);
+                    self.write_down(pod);
                 }
             }
             960..975 => self.cut(pod),
+            990..996 => self.restart(pod),
             975..985 => {
                 let long = self.rng.random_range(100..2 * TTL_MS);
                 self.pods[pod].deaf_until = self.now + long;
@@ -379,6 +464,7 @@ impl World {
         self.pods[pod]
             .desk
             .claim(now, id.clone(), ask, Arc::from(""));
+        self.write_down(pod);
         self.pods[pod].claims.push(id);
     }
 
@@ -527,10 +613,14 @@ fn what_sidecars_believe_never_contradicts_and_everyone_is_served() {
         all.local += seen.local;
         all.recalls += seen.recalls;
         all.lost += seen.lost;
+        all.inherited += seen.inherited;
     }
     // It proves something only if all of this happened.
     assert!(
-        all.local > seeds && all.recalls > seeds && all.lost > seeds / 4,
+        all.local > seeds
+            && all.recalls > seeds
+            && all.lost > seeds / 4
+            && all.inherited > seeds / 4,
         "{all:?}"
     );
 }

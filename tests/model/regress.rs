@@ -28,6 +28,7 @@ impl Scene {
             key,
             ttl_ms: 1_000,
             identity,
+            generation: Generation(1),
         });
         let Reply::SessionOpened { session, .. } = run.step(&open) else {
             panic!("a session opens");

@@ -257,6 +257,7 @@ fn renewal_name(reply: &RenewalReply) -> &'static str {
 fn reply_name(reply: &Reply) -> &'static str {
     match reply {
         Reply::SessionOpened { .. } => "session opened",
+        Reply::SessionTakenOver => "session taken over",
         Reply::Renewed(_) => "renewals",
         Reply::Expired(true) => "expired",
         Reply::Expired(false) => "not expired",

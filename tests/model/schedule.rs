@@ -200,7 +200,7 @@ pub fn command(profile: &Profile, slow: &Slow, step: u64) -> Command {
         dice.below(next + 3)
     });
     let (seq, acked) = (Seq(next), if dice.percent(50) { acked } else { Seq(0) });
-    let generation = Generation(1);
+    let generation = session.generation;
     Command::Operate(Operate {
         session: session.id,
         generation,
@@ -217,6 +217,8 @@ fn open(profile: &Profile, dice: &mut Dice) -> Command {
         key,
         ttl_ms,
         identity: heard::identity(),
+        // Rarely another process, or one that was thought dead.
+        generation: Generation(1 + u32::try_from(dice.below(40) / 38).unwrap_or(0)),
     })
 }
 
@@ -235,7 +237,7 @@ fn upheaval(profile: &Profile, slow: &Slow, session: &Session, dice: &mut Dice) 
                     } else {
                         SessionId(dice.below(99))
                     },
-                    generation: Generation(if dice.percent(95) { 1 } else { 2 }),
+                    generation: other_than(session.generation, dice.percent(5)),
                     heard: RenewalNumber(0),
                     number: RenewalNumber(if stale {
                         session.renewal
@@ -308,6 +310,11 @@ fn upheaval(profile: &Profile, slow: &Slow, session: &Session, dice: &mut Dice) 
     }
 }
 
+/// The generation in force, or not.
+fn other_than(generation: Generation, other: bool) -> Generation {
+    Generation(generation.0 ^ u32::from(other))
+}
+
 /// A resend, a gap, an older generation or a session that is gone.
 fn odd_operate(slow: &Slow, session: &Session, dice: &mut Dice) -> Command {
     let seq = match dice.below(10) {
@@ -324,11 +331,7 @@ fn odd_operate(slow: &Slow, session: &Session, dice: &mut Dice) -> Command {
         } else {
             session.id
         },
-        generation: Generation(if dice.percent(90) {
-            1
-        } else {
-            2 * u32::from(dice.percent(50))
-        }),
+        generation: other_than(session.generation, dice.percent(10)),
         seq: if seq == 0 {
             Seq(session.seq + 2)
         } else {

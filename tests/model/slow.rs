@@ -22,6 +22,7 @@ pub struct Session {
     pub id: SessionId,
     pub key: SessionKey,
     pub ttl_ms: u32,
+    pub generation: Generation,
     pub renewal: u64,
     pub seq: u64,
     pub acked: u64,
@@ -88,7 +89,7 @@ impl Slow {
         self.past.clear();
         self.moves = heard.moves.iter().cloned().collect();
         let reply = match command {
-            Command::OpenSession(open) => self.open(open.key, open.ttl_ms, heard),
+            Command::OpenSession(open) => self.open(open.key, open.ttl_ms, open.generation, heard),
             Command::Renew(all) => Reply::Renewed(all.iter().map(|one| self.renew(one)).collect()),
             Command::Expire { session, number } => {
                 let last = self.session(*session).map(|session| session.renewal);
@@ -195,7 +196,13 @@ impl Slow {
             .map(|(_, _, delay_ms)| *delay_ms)
     }
 
-    fn open(&mut self, key: SessionKey, ttl_ms: u32, heard: &Heard) -> Reply {
+    fn open(
+        &mut self,
+        key: SessionKey,
+        ttl_ms: u32,
+        generation: Generation,
+        heard: &Heard,
+    ) -> Reply {
         if !self.sessions.iter().any(|session| session.key == key) {
             let id = heard.fresh_session();
             let (acked, replies) = (0, BTreeMap::new());
@@ -203,6 +210,7 @@ impl Slow {
                 id,
                 key,
                 ttl_ms,
+                generation,
                 renewal: 0,
                 seq: 0,
                 acked,
@@ -210,9 +218,16 @@ impl Slow {
             });
             self.told.push(Told::Timer(id, 0, ttl_ms));
         }
-        let found = self.sessions.iter().find(|session| session.key == key);
+        let found = self.sessions.iter_mut().find(|session| session.key == key);
         let session = found.expect("just opened, if it was not there");
-        let generation = Generation(1);
+        if generation < session.generation {
+            return Reply::SessionTakenOver;
+        }
+        if generation > session.generation {
+            session.generation = generation;
+            session.acked = session.seq;
+            session.replies.clear();
+        }
         Reply::SessionOpened {
             session: session.id,
             generation,
@@ -228,7 +243,7 @@ impl Slow {
         else {
             return RenewalReply::UnknownSession;
         };
-        if renewal.generation != Generation(1) || renewal.number.0 <= session.renewal {
+        if renewal.generation != session.generation || renewal.number.0 <= session.renewal {
             return RenewalReply::Superseded;
         }
         session.renewal = renewal.number.0;
@@ -297,7 +312,7 @@ impl Slow {
         else {
             return OperateReply::UnknownSession;
         };
-        if operate.generation != Generation(1) {
+        if operate.generation != session.generation {
             return OperateReply::Superseded;
         }
         if operate.seq.0 > session.seq + 1 {

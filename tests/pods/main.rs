@@ -6,3 +6,4 @@ mod cell;
 
 mod drain;
 mod pod;
+mod restart;

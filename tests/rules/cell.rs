@@ -63,6 +63,7 @@ impl Cell {
             key: SessionKey(key),
             ttl_ms: 10_000,
             identity: format!("pod-{key}").into(),
+            generation: Generation(1),
         };
         match self.apply(Command::OpenSession(open)).0 {
             Reply::SessionOpened { session, .. } => session,

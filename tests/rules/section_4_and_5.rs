@@ -155,6 +155,7 @@ fn rule_5_2_a_resent_open_finds_the_session_and_starts_no_timer() {
         key: SessionKey(1),
         ttl_ms: 99,
         identity: "again".into(),
+        generation: Generation(1),
     };
     let (reply, effects) = cell.apply(Command::OpenSession(open));
     let generation = Generation(1);
@@ -233,4 +234,40 @@ fn rule_6_an_attach_of_another_generation_refuses_operations_and_renewals() {
     };
     let (reply, _) = cell.apply(Command::Renew(vec![renewal]));
     assert_eq!(reply, Reply::Renewed(vec![RenewalReply::Superseded]));
+}
+
+#[test]
+fn rule_6_a_process_that_takes_a_session_over_shuts_the_earlier_ones_out() {
+    let (mut cell, s) = Cell::with_sessions(1);
+    let (held, _) = cell.granted(s[0], &[("a", X)], TRY);
+    let open = |generation| {
+        Command::OpenSession(OpenSession {
+            key: SessionKey(1),
+            ttl_ms: 99,
+            identity: "again".into(),
+            generation: Generation(generation),
+        })
+    };
+    let taken_over = Reply::SessionOpened {
+        session: s[0],
+        generation: Generation(3),
+        ttl_ms: 10_000,
+    };
+    assert_eq!(cell.apply(open(3)), (taken_over, Vec::new()));
+    assert_eq!(cell.apply(open(2)), (Reply::SessionTakenOver, Vec::new()));
+    // What the dead process had under way may still arrive: it has no effect, not even a kept reply.
+    let next = held.seq.0 + 1;
+    for seq in [held.seq.0, next] {
+        let late = operate(s[0], seq, Operation::Close);
+        let superseded = Reply::Operated(OperateReply::Superseded);
+        assert_eq!(cell.apply(Command::Operate(late)), (superseded, Vec::new()));
+    }
+    let attachment = cell.table.attachment(s[0]).expect("it stands");
+    assert_eq!(attachment.generation, Generation(3));
+    assert_eq!(attachment.claims[0].claim, held);
+    let mut last = operate(s[0], next, Operation::Close);
+    last.generation = Generation(3);
+    let closed = OperateReply::Applied(OperationReply::Closed);
+    let (reply, _) = cell.apply(Command::Operate(last));
+    assert_eq!(reply, Reply::Operated(closed));
 }

@@ -124,6 +124,7 @@ impl Client {
                 key: vec![key; 16],
                 ttl_ms,
                 identity: format!("test-{key}"),
+                generation: 1,
             }),
             ..v1::SidecarFrame::default()
         })

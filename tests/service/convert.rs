@@ -384,8 +384,9 @@ fn history_view() -> impl Strategy<Value = HistoryView> {
 
 proptest! {
     #[test]
-    fn opens_come_back(key in any::<u128>(), ttl_ms in 1..u32::MAX, identity in text()) {
-        let open = OpenSession { key: SessionKey(key), ttl_ms, identity };
+    fn opens_come_back(key in any::<u128>(), ttl_ms in 1..u32::MAX, identity in text(), generation in 1..u32::MAX) {
+        let generation = Generation(generation);
+        let open = OpenSession { key: SessionKey(key), ttl_ms, identity, generation };
         prop_assert_eq!(OpenSession::try_from(wired(v1::OpenSession::from(&open))), Ok(open));
     }
 
@@ -514,6 +515,7 @@ fn a_fault_names_its_field() {
         key: vec![0; 15],
         ttl_ms: 1,
         identity: String::new(),
+        generation: 1,
     };
     let problem = Problem::Length;
     let field = "OpenSession.key";

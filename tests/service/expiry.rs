@@ -107,6 +107,7 @@ fn rule_5_2_a_reload_starts_every_session_with_its_full_ttl() {
             key: SessionKey(key),
             ttl_ms,
             identity: "test".into(),
+            generation: Generation(1),
         })
     };
     let mut opened = Vec::new();

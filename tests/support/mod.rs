@@ -74,6 +74,7 @@ impl Workload {
             key: SessionKey(u128::from(index) + 1),
             ttl_ms: 10_000,
             identity: format!("host-{index}").into(),
+            generation: Generation(1),
         });
         let (reply, _) = self.table.apply(index, &command);
         let Reply::SessionOpened {

@@ -11,6 +11,7 @@ impl Script {
     pub(crate) fn reply(&self, reply: &Reply) -> String {
         match reply {
             Reply::SessionOpened { session, .. } => format!("session {}", self.who(*session)),
+            Reply::SessionTakenOver => "taken over".into(),
             Reply::Renewed(replies) => match &replies[..] {
                 [RenewalReply::Renewed { number, ttl_ms }] => {
                     format!("renewed {number} {ttl_ms}ms")

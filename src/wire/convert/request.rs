@@ -19,6 +19,7 @@ impl From<&OpenSession> for v1::OpenSession {
             key: open.key.0.to_be_bytes().to_vec(),
             ttl_ms: open.ttl_ms,
             identity: open.identity.to_string(),
+            generation: open.generation.0,
         }
     }
 }
@@ -34,6 +35,7 @@ impl TryFrom<v1::OpenSession> for OpenSession {
             key: session_key("OpenSession.key", &open.key)?,
             ttl_ms: open.ttl_ms,
             identity: open.identity.into(),
+            generation: Generation(open.generation.max(1)),
         })
     }
 }

@@ -324,6 +324,9 @@ impl Desk {
             return Now::Done(Ok(known));
         }
         let lost = self.quorum.is_lost(now);
+        if lost && let Some(known) = self.held_here(now, &ask) {
+            return Now::Done(Ok(known));
+        }
         if consistency == Consistency::Linearizable && lost {
             return Now::Done(Err(self.unavailable()));
         }

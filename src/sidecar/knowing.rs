@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::desk::Desk;
 use super::frame::{ReadAsk, ReadReply};
 use super::handle::{HolderView, LockView, Read, VerifyView, WaiterView};
-use super::hold::Hold;
+use super::hold::{Hold, Stage};
 use super::spot::Spot;
 use crate::table::command::Mode;
 use crate::table::id::{ClaimRef, LockName, Revision, SessionId};
@@ -48,6 +48,34 @@ impl Desk {
         };
         Some(Read {
             value,
+            linearizable: true,
+            age: Duration::ZERO,
+        })
+    }
+
+    /// Without a quorum a token can still be confirmed to whoever holds it here, while that is certain.
+    /// With one, the core is asked: only it knows whether an operator has freed the lock by force.
+    pub(super) fn held_here(&self, now: Instant, ask: &ReadAsk) -> Option<Read<ReadReply>> {
+        let ReadAsk::Verify { name, token } = ask else {
+            return None;
+        };
+        self.session.certain(now)?;
+        let name = self.prefix.strip(name);
+        let holds = self.held().into_iter().any(|key| {
+            let hold = &self.holds[&key];
+            let Stage::Held { tokens, .. } = &hold.stage else {
+                return false;
+            };
+            let mut locks = hold.ask.locks.iter().zip(tokens);
+            locks.any(|(want, held)| want.name == name && held == token)
+        });
+        let view = VerifyView {
+            current: true,
+            held: true,
+            newest: Some(*token),
+        };
+        holds.then(|| Read {
+            value: ReadReply::Verified(view),
             linearizable: true,
             age: Duration::ZERO,
         })

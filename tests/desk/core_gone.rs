@@ -6,7 +6,7 @@ use sidelock::sidecar::handle::{
     ClaimError, ClaimState, Consistency, LockView, ReleaseAnswer, SidecarMode, Unavailable,
 };
 use sidelock::table::command::EndCause;
-use sidelock::table::id::{LockName, Revision};
+use sidelock::table::id::{LockName, Revision, Token};
 
 use crate::bench::{BOUND, Bench, ask, ms, waiting};
 
@@ -283,4 +283,32 @@ fn a_prefix_is_put_before_names_and_taken_off_again() {
         Err(ClaimError::Held(contention)) => assert_eq!(contention.lock.as_str(), "a"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn without_a_quorum_verify_answers_for_own_holds_while_they_are_certain() {
+    let mut bench = Bench::open();
+    let (_, view) = bench.hold("c", ask("a"), 7);
+    let token = view.tokens[0];
+    bench.disconnect();
+    bench.pass(BOUND);
+    let verify = |bench: &mut Bench, token: Token| {
+        let ask = ReadAsk::Verify {
+            name: LockName::parse("a").expect("a name"),
+            token,
+        };
+        bench.step(|desk, now| desk.read(now, ask, Consistency::Linearizable))
+    };
+    match verify(&mut bench, token) {
+        Now::Done(Ok(read)) => match read.value {
+            ReadReply::Verified(view) => assert!(view.current && view.held),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    let another = Token::new(token.get() + 1).expect("a token");
+    assert!(matches!(verify(&mut bench, another), Now::Done(Err(_))));
+    // Beyond the safe deadline nothing is confirmed any more, whatever the claim's own lease says.
+    bench.pass(10_000);
+    assert!(matches!(verify(&mut bench, token), Now::Done(Err(_))));
 }

@@ -4,6 +4,8 @@
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 mod cell;
 
+mod cuts;
 mod drain;
+mod net;
 mod pod;
 mod restart;

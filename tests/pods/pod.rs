@@ -1,6 +1,7 @@
 //! A sidecar process, asked over its Unix socket, killed when dropped.
 //! In: a cell's addresses. Out: answers and events. Never: a process left behind.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -18,7 +19,8 @@ pub struct Pod {
     dir: tempfile::TempDir,
     child: Option<Child>,
     client: reqwest::Client,
-    arguments: Vec<String>,
+    /// The command line.
+    words: Vec<OsString>,
 }
 
 /// One answer.
@@ -26,12 +28,20 @@ pub struct Pod {
 pub struct Answer {
     pub status: u16,
     pub mode: String,
+    /// Of a cached read, in seconds.
+    pub age: Option<u64>,
     pub body: Value,
 }
 
 impl Pod {
     /// A running sidecar of the cores at these addresses, ready to grant.
     pub async fn start(cores: &str, arguments: &[&str]) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_sidelock"));
+        Self::start_with(program, cores, arguments).await
+    }
+
+    /// The same, by this command instead of the binary alone.
+    pub async fn start_with(program: Command, cores: &str, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -42,10 +52,11 @@ impl Pod {
         let mut pod = Self {
             client,
             child: None,
-            arguments: ["--core", cores]
-                .iter()
-                .chain(arguments)
-                .map(|text| (*text).to_owned())
+            words: std::iter::once(program.get_program())
+                .chain(program.get_args())
+                .chain(["sidecar", "--http", "127.0.0.1:0", "--core", cores].map(OsStr::new))
+                .chain(arguments.iter().map(OsStr::new))
+                .map(OsStr::to_owned)
                 .collect(),
             dir,
         };
@@ -68,10 +79,10 @@ impl Pod {
             .append(true)
             .open(self.dir.path().join("log"))
             .expect("the log can be written");
-        let child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
-            .args(["sidecar", "--http", "127.0.0.1:0", "--socket"])
+        let child = Command::new(&self.words[0])
+            .args(&self.words[1..])
+            .arg("--socket")
             .arg(self.socket())
-            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -122,11 +133,13 @@ impl Pod {
             request = request.json(&body);
         }
         let answer = request.send().await.ok()?;
-        let mode = answer.headers().get("sidelock-mode");
-        let mode = mode.map_or("", |mode| mode.to_str().unwrap_or(""));
+        let header = |name: &str| answer.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let mode = header("sidelock-mode").unwrap_or_default();
+        let age = header("age").and_then(|age| age.parse().ok());
         Some(Answer {
             status: answer.status().as_u16(),
-            mode: mode.to_owned(),
+            mode,
+            age,
             body: answer.json().await.unwrap_or_default(),
         })
     }

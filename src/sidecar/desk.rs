@@ -18,6 +18,7 @@ use super::handle::{
 use super::hold::{CallerId, Hold, Key, Stage, min};
 use super::keeping::{Inherited, Unsaved};
 use super::lease::Caution;
+use super::memory::Memory;
 use super::mode::Quorum;
 use super::outbox::Outbox;
 use super::reads::Reads;
@@ -133,6 +134,7 @@ pub struct Desk {
     pub(super) outbox: Outbox,
     pub(super) quorum: Quorum,
     pub(super) reads: Reads,
+    pub(super) memory: Memory,
     pub(super) links: Vec<Link>,
     pub(super) estimates: Estimates,
     /// Calls that wait for any change of a claim.
@@ -179,6 +181,7 @@ impl Desk {
             outbox: Outbox::new(Seq(0)),
             quorum: Quorum::new(now, rules.no_quorum_after),
             reads: Reads::default(),
+            memory: Memory::default(),
             links: vec![Link::default(); rules.nodes],
             estimates: Estimates::default(),
             watchers: BTreeMap::new(),

@@ -9,7 +9,6 @@ use super::handle::{
 };
 use super::hold::{Key, Stage};
 use super::outbox::Purpose;
-use super::reads;
 use crate::table::command::EndCause;
 use crate::table::id::Seq;
 use crate::world::clock::Instant;
@@ -175,10 +174,9 @@ impl Desk {
     }
 
     /// A read's time is over.
-    pub(super) fn fire_read(&mut self, _now: Instant, id: u64) {
-        if let Some(caller) = self.reads.expire(id) {
-            let unavailable = self.unavailable();
-            self.answer(caller, Answer::Read(Err(unavailable)));
+    pub(super) fn fire_read(&mut self, now: Instant, id: u64) {
+        if let Some(over) = self.reads.expire(id) {
+            self.answer_unread(now, &over);
         }
     }
 
@@ -209,12 +207,11 @@ impl Desk {
         self.refuse_waiters(now, &refused);
         self.outbox.drop_unsent_asks();
         self.release_later();
-        for (caller, timer) in self.reads.quorum_lost() {
-            if let Some(timer) = timer {
+        for over in self.reads.quorum_lost() {
+            if let Some(timer) = over.timer {
                 self.wheel.cancel(timer);
             }
-            let unavailable = self.unavailable();
-            self.answer(caller, Answer::Read(Err(unavailable)));
+            self.answer_unread(now, &over);
         }
     }
 
@@ -309,40 +306,5 @@ impl Desk {
             | Purpose::Refill(_)
             | Purpose::Note => {}
         }
-    }
-
-    /// Takes a read; see [`super::handle::Sidecar::lock`].
-    pub fn read(
-        &mut self,
-        now: Instant,
-        ask: super::frame::ReadAsk,
-        consistency: super::handle::Consistency,
-    ) -> super::desk::Now<Result<super::handle::Read<super::frame::ReadReply>, Unavailable>> {
-        use super::desk::{Now, Timer};
-        use super::handle::Consistency;
-        if let Some(known) = self.known_here(now, &ask) {
-            return Now::Done(Ok(known));
-        }
-        let lost = self.quorum.is_lost(now);
-        if lost && let Some(known) = self.held_here(now, &ask) {
-            return Now::Done(Ok(known));
-        }
-        if consistency == Consistency::Linearizable && lost {
-            return Now::Done(Err(self.unavailable()));
-        }
-        let caller = self.new_caller();
-        let until = reads::Reads::deadline(now, &ask, self.quorum.bound());
-        let nobody = self.links.iter().all(|link| link.stream.is_none());
-        // Before any node has answered, a leader may yet be the first.
-        let leader = !lost && (self.home().is_some() || nobody);
-        let Some(id) = self.reads.begin(caller, ask, consistency, leader) else {
-            return Now::Done(Err(self.overloaded()));
-        };
-        let timer = self.wheel.set(until, Timer::Read(id));
-        self.reads.set_timer(id, timer);
-        if leader && consistency != Consistency::Cached {
-            self.quorum.doubt(now);
-        }
-        Now::Later(caller)
     }
 }

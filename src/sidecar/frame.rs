@@ -96,6 +96,22 @@ pub enum ReadAsk {
     },
 }
 
+impl ReadAsk {
+    /// Whether it waits for a change.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Lock { after: Some(_), .. })
+    }
+
+    /// The same, content with what is there.
+    pub fn without_wait(&self) -> Self {
+        let mut ask = self.clone();
+        if let Self::Lock { after, .. } = &mut ask {
+            *after = None;
+        }
+        ask
+    }
+}
+
 /// All that a node had gathered for this sidecar.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FrameIn {

@@ -293,6 +293,17 @@ pub struct Read<T> {
     pub age: Duration,
 }
 
+impl<T> Read<T> {
+    /// The same worth, of something made of it.
+    pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Read<U> {
+        Read {
+            value: make(self.value),
+            linearizable: self.linearizable,
+            age: self.age,
+        }
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {

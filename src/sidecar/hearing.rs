@@ -303,24 +303,27 @@ impl Desk {
 
     fn hear_query(&mut self, now: Instant, stream: StreamRef, news: super::frame::QueryNews) {
         let linearizable = news.linearizable && news.reply.is_ok();
-        let Some((caller, timer, outcome)) = self.reads.answered(stream, news) else {
+        let Some((over, outcome)) = self.reads.answered(stream, news) else {
             return;
         };
-        if let Some(timer) = timer {
+        if let Some(timer) = over.timer {
             self.wheel.cancel(timer);
         }
         if linearizable {
             self.proven(now);
         }
         let answer = match outcome {
-            Outcome::Answered(read) => Ok(read),
+            Outcome::Answered(read) => {
+                self.remember(now, &read);
+                Ok(read)
+            }
             Outcome::Unavailable => Err(self.unavailable()),
             Outcome::Forbidden => Err(super::handle::Unavailable::Forbidden),
             Outcome::NoDelegate => Err(super::handle::Unavailable::Jeopardy {
                 retry_after: self.estimates.unavailable(&mut self.rng),
             }),
         };
-        self.answer(caller, Answer::Read(answer));
+        self.answer(over.caller, Answer::Read(answer));
     }
 
     /// A majority has just acknowledged something.

@@ -10,7 +10,7 @@ use super::handle::{HolderView, LockView, Read, VerifyView, WaiterView};
 use super::hold::{Hold, Stage};
 use super::spot::Spot;
 use crate::table::command::Mode;
-use crate::table::id::{ClaimRef, LockName, Revision, SessionId};
+use crate::table::id::{ClaimRef, LockName, Revision, SessionId, Token};
 use crate::table::view::QUEUE_SHOWN_MAX;
 use crate::world::clock::Instant;
 
@@ -60,25 +60,73 @@ impl Desk {
             return None;
         };
         self.session.certain(now)?;
-        let name = self.prefix.strip(name);
-        let holds = self.held().into_iter().any(|key| {
-            let hold = &self.holds[&key];
-            let Stage::Held { tokens, .. } = &hold.stage else {
-                return false;
-            };
-            let mut locks = hold.ask.locks.iter().zip(tokens);
-            locks.any(|(want, held)| want.name == name && held == token)
+        self.holders_here(name)
+            .any(|(_, _, held)| held == *token)
+            .then_some(Read {
+                value: ReadReply::Verified(VerifyView {
+                    current: true,
+                    held: true,
+                    newest: Some(*token),
+                }),
+                linearizable: true,
+                age: Duration::ZERO,
+            })
+    }
+
+    /// A lock that is held here, as far as that is known without asking: others may wait for it.
+    pub(super) fn own_hold(&self, now: Instant, name: &LockName) -> Option<Read<LockView>> {
+        self.session.certain(now)?;
+        let session = self.session.id()?;
+        let mut revision = Revision(0);
+        let holders = self.holders_here(name).map(|(hold, mode, token)| {
+            revision = revision.max(hold.news);
+            let seq = hold.seq.or(hold.under).unwrap_or_default();
+            HolderView {
+                value: hold.ask.value.clone(),
+                ..self.holder(hold, ClaimRef { session, seq }, mode, token)
+            }
         });
-        let view = VerifyView {
-            current: true,
-            held: true,
-            newest: Some(*token),
-        };
-        holds.then(|| Read {
-            value: ReadReply::Verified(view),
-            linearizable: true,
+        let holders: Vec<HolderView> = holders.collect();
+        (!holders.is_empty()).then(|| Read {
+            value: LockView {
+                name: name.clone(),
+                holders,
+                queue: Vec::new(),
+                waiters: 0,
+                lock_delay_ms: None,
+                revision,
+            },
+            linearizable: false,
             age: Duration::ZERO,
         })
+    }
+
+    /// The claims here that hold a lock of this core's name.
+    fn holders_here(&self, name: &LockName) -> impl Iterator<Item = (&Hold, Mode, Token)> {
+        let name = self.prefix.strip(name);
+        self.held().into_iter().filter_map(move |key| {
+            let hold: &Hold = self.holds.get(&key)?;
+            let Stage::Held { tokens, .. } = &hold.stage else {
+                return None;
+            };
+            let mut locks = hold.ask.locks.iter().zip(tokens);
+            let (want, token) = locks.find(|(want, _)| want.name == name)?;
+            Some((hold, want.mode, *token))
+        })
+    }
+
+    fn holder(&self, hold: &Hold, claim: ClaimRef, mode: Mode, token: Token) -> HolderView {
+        HolderView {
+            claim,
+            claim_id: hold.id.clone(),
+            owner: hold.owner(),
+            identity: self.session.identity().clone(),
+            mode,
+            token,
+            metadata: hold.ask.metadata.clone(),
+            value: None,
+            breaking: false,
+        }
     }
 
     fn lock_here(&self, name: &LockName, spot: &Spot) -> LockView {
@@ -91,17 +139,7 @@ impl Desk {
         let identity = self.session.identity();
         let holders = spot.users.iter().filter_map(|user| {
             let hold: &Hold = self.holds.get(&user.key)?;
-            Some(HolderView {
-                claim,
-                claim_id: hold.id.clone(),
-                owner: hold.owner(),
-                identity: identity.clone(),
-                mode: user.mode,
-                token: user.token,
-                metadata: hold.ask.metadata.clone(),
-                value: None,
-                breaking: false,
-            })
+            Some(self.holder(hold, claim, user.mode, user.token))
         });
         let queue = spot.waiting().take(QUEUE_SHOWN_MAX).filter_map(|key| {
             let hold: &Hold = self.holds.get(&key)?;

@@ -24,6 +24,8 @@ struct Pending {
     caller: CallerId,
     /// Must be current as things stand.
     linearizable: bool,
+    /// How current it was asked to be.
+    consistency: Consistency,
     /// May be answered from applied state if the leader cannot.
     may_fall_back: bool,
     /// Where it was sent.
@@ -31,6 +33,19 @@ struct Pending {
     /// This one has refused it; another may not.
     refused_by: Option<StreamRef>,
     timer: Option<TimerId>,
+}
+
+/// A read that is not under way any more.
+#[derive(Debug)]
+pub struct Over {
+    /// Whom to tell.
+    pub caller: CallerId,
+    /// What would have ended it.
+    pub timer: Option<TimerId>,
+    /// What was asked.
+    pub ask: ReadAsk,
+    /// How current it was asked to be.
+    pub consistency: Consistency,
 }
 
 /// How a read ended.
@@ -81,6 +96,7 @@ impl Reads {
                 ask,
                 caller,
                 linearizable,
+                consistency,
                 may_fall_back,
                 sent_on: None,
                 refused_by: None,
@@ -134,11 +150,7 @@ impl Reads {
     }
 
     /// A node answered. The caller to tell, unless the read goes on elsewhere.
-    pub fn answered(
-        &mut self,
-        stream: StreamRef,
-        news: QueryNews,
-    ) -> Option<(CallerId, Option<TimerId>, Outcome)> {
+    pub fn answered(&mut self, stream: StreamRef, news: QueryNews) -> Option<(Over, Outcome)> {
         let read = self.pending.get_mut(&news.id)?;
         if read.sent_on != Some(stream) {
             return None;
@@ -166,8 +178,7 @@ impl Reads {
             Err(ReadRefusal::Delegate) => Outcome::NoDelegate,
             Err(ReadRefusal::Invalid) => Outcome::Unavailable,
         };
-        self.end(news.id)
-            .map(|(caller, timer)| (caller, timer, outcome))
+        self.end(news.id).map(|over| (over, outcome))
     }
 
     /// A stream is gone: what it was to answer goes elsewhere.
@@ -191,7 +202,7 @@ impl Reads {
     }
 
     /// There is no quorum: what may fall back does. Answers what may not.
-    pub fn quorum_lost(&mut self) -> Vec<(CallerId, Option<TimerId>)> {
+    pub fn quorum_lost(&mut self) -> Vec<Over> {
         let mut refused = Vec::new();
         for id in std::mem::take(&mut self.linearizable) {
             let Some(read) = self.pending.get_mut(&id) else {
@@ -208,8 +219,8 @@ impl Reads {
     }
 
     /// Its time is over.
-    pub fn expire(&mut self, id: u64) -> Option<CallerId> {
-        self.end(id).map(|(caller, _)| caller)
+    pub fn expire(&mut self, id: u64) -> Option<Over> {
+        self.end(id)
     }
 
     /// Nobody waits for it any more.
@@ -219,7 +230,7 @@ impl Reads {
             .iter()
             .filter(|(_, read)| read.caller == caller);
         let id = of_caller.next().map(|(id, _)| *id)?;
-        self.end(id).and_then(|(_, timer)| timer)
+        self.end(id).and_then(|over| over.timer)
     }
 
     /// How long the core may take by itself.
@@ -252,11 +263,16 @@ impl Reads {
         }
     }
 
-    fn end(&mut self, id: u64) -> Option<(CallerId, Option<TimerId>)> {
+    fn end(&mut self, id: u64) -> Option<Over> {
         let read = self.pending.remove(&id)?;
         self.unsent.remove(&id);
         self.linearizable.remove(&id);
-        Some((read.caller, read.timer))
+        Some(Over {
+            caller: read.caller,
+            timer: read.timer,
+            ask: read.ask,
+            consistency: read.consistency,
+        })
     }
 }
 

@@ -31,6 +31,14 @@ pub struct LockView {
     pub revision: Revision,
 }
 
+impl LockView {
+    /// Whether the lock belongs into a list of those in this state, or in use at all.
+    pub fn is_in(&self, state: Option<LockStateFilter>) -> bool {
+        let held = !self.holders.is_empty();
+        listed(state, held, self.waiters > 0, self.lock_delay_ms.is_some())
+    }
+}
+
 /// One holder of a lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HolderView {
@@ -273,7 +281,10 @@ impl Table {
 fn wanted(lock: &Lock, state: Option<LockStateFilter>) -> bool {
     let held = !lock.holders.is_empty();
     let contended = !lock.queue.is_empty();
-    let closed = lock.closed.is_some();
+    listed(state, held, contended, lock.closed.is_some())
+}
+
+fn listed(state: Option<LockStateFilter>, held: bool, contended: bool, closed: bool) -> bool {
     match state {
         None => held || contended || closed,
         Some(LockStateFilter::Held) => held,

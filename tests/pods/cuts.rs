@@ -89,6 +89,11 @@ async fn cut_from_all_it_says_so_and_heals() {
     let stage = stage().await;
     let held = stage.pod.take("held", "a").await;
     stage.pod.take("let-go", "b").await;
+    stage.other.take("elsewhere", "seen").await;
+    assert_eq!(
+        stage.pod.get("/v1/locks/seen").await.body["consistency"],
+        "linearizable"
+    );
     let mut events = stage.pod.events("/v1/claims/held/events").await;
     for node in 1..=3 {
         stage.net.cut(POD, node);
@@ -141,6 +146,20 @@ async fn cut_from_all_it_says_so_and_heals() {
         .ask(Method::POST, path, Some(json!({ "token": 999 })))
         .await;
     assert_eq!(foreign.status, 503, "{foreign:?}");
+    // What it has seen, it can still show, and says how old that is; so with what it holds.
+    for lock in ["seen", "a"] {
+        let read = stage.pod.get(&format!("/v1/locks/{lock}")).await;
+        let known = (read.status, &read.body["state"], &read.body["consistency"]);
+        assert_eq!(known, (200, &json!("held"), &json!("cached")), "{read:?}");
+        assert!(read.age.is_some() && read.mode == "read-only", "{read:?}");
+    }
+    let listed = stage.pod.get("/v1/locks?prefix=se").await.body;
+    assert_eq!(listed["items"][0]["name"], "seen", "{listed}");
+    let unseen = stage.pod.get("/v1/locks/unseen").await;
+    assert_eq!(
+        (unseen.status, &unseen.body["code"]),
+        (503, &json!("core-unreachable"))
+    );
     let linearizable = stage.pod.get("/v1/locks/a?consistency=linearizable").await;
     assert_eq!(linearizable.status, 503);
     for node in 1..=3 {

@@ -132,8 +132,11 @@ async fn while_cut_new_claims_are_refused_and_releases_accepted() {
         Err(ClaimError::Unavailable(Unavailable::CoreUnreachable { .. }))
     ));
     assert_eq!(driver.current_mode(), SidecarMode::ReadOnly);
+    // Of its own hold it is certain; of anything else only the core could tell.
+    let own = soon(driver.verify(&name("a"), token(1))).await;
+    assert!(own.is_ok_and(|own| own.held && own.current));
     assert!(matches!(
-        soon(driver.verify(&name("a"), one())).await,
+        soon(driver.verify(&name("a"), token(2))).await,
         Err(Unavailable::CoreUnreachable { .. })
     ));
     assert!(soon(driver.renew(&id("c"), None, None)).await.is_ok());
@@ -155,6 +158,6 @@ async fn while_cut_new_claims_are_refused_and_releases_accepted() {
     assert!(read.await.is_ok());
 }
 
-fn one() -> sidelock::table::id::Token {
-    sidelock::table::id::Token::new(1).expect("in range")
+fn token(value: u64) -> sidelock::table::id::Token {
+    sidelock::table::id::Token::new(value).expect("in range")
 }

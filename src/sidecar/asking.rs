@@ -246,7 +246,7 @@ impl Desk {
         if let Some(mode) = here {
             return self.claim_here(now, key, caller.id, mode);
         }
-        self.outbox.push_ask_again(AskOf::Claim(key));
+        self.outbox.push_ask_again(AskOf::Claim(key), now);
         self.quorum.doubt(now);
         self.rearm(key);
         Now::Later(caller.id)

@@ -301,7 +301,9 @@ impl Desk {
 
     pub(super) fn overloaded(&mut self) -> Unavailable {
         Unavailable::Overloaded {
-            retry_after: self.estimates.overloaded(&mut self.rng),
+            retry_after: self
+                .estimates
+                .overloaded(self.outbox.delay(), &mut self.rng),
         }
     }
 

@@ -214,7 +214,7 @@ impl Desk {
         let transient = matches!(refusal, Refusal::Held { .. } | Refusal::LockDelay { .. });
         if transient && !hold.asked_to_wait && hold.would_wait() {
             // A try that was joined by a caller who would wait: ask again, this time to be queued.
-            if self.outbox.push_ask(AskOf::Claim(key)) {
+            if self.outbox.push_ask(AskOf::Claim(key), now) {
                 self.quorum.doubt(now);
                 return;
             }

@@ -51,7 +51,7 @@ impl Desk {
             Some(id) => id,
             None => {
                 let id = self.spots.insert(name.clone());
-                if !self.outbox.push_ask(AskOf::Spot(id)) {
+                if !self.outbox.push_ask(AskOf::Spot(id), now) {
                     self.spots.remove(id);
                     self.remove(key);
                     return Now::Done(Err(self.overloaded().into()));

@@ -132,7 +132,7 @@ impl Desk {
             Some(Attach::Resumed) => self.compare(now, all),
         }
         // All that is unanswered goes again, with the same numbers; renewals never do.
-        self.outbox.rewind();
+        self.outbox.rewind_anew(now);
         self.proven(now);
     }
 
@@ -258,12 +258,14 @@ impl Desk {
     fn hear_reply(&mut self, now: Instant, news: OperationNews) {
         let reply = match news.reply {
             // Nothing is known of it: it goes again, under the same number.
-            None => return self.outbox.rewind_at(now + PAUSE),
+            None => return self.outbox.rewind_later(now, &mut self.rng),
             Some(OperateReply::Gap { expected }) if expected < self.outbox.first_open() => {
                 // It has forgotten what it acknowledged: that is not our session.
                 return self.lose_session_anew(now, Reason::SessionLost);
             }
-            Some(OperateReply::Gap { .. }) => return self.outbox.rewind_at(now + PAUSE),
+            Some(OperateReply::Gap { .. }) => {
+                return self.outbox.rewind_later(now, &mut self.rng);
+            }
             Some(OperateReply::Superseded) => return self.session.detach(Some(now + PAUSE)),
             Some(OperateReply::UnknownSession) => {
                 return self.lose_session_anew(now, Reason::SessionExpired);
@@ -271,7 +273,7 @@ impl Desk {
             Some(OperateReply::Forgotten) => None,
             Some(OperateReply::Applied(reply)) => Some(reply),
         };
-        let Some(purpose) = self.outbox.answered(news.seq) else {
+        let Some(purpose) = self.outbox.answered(news.seq, now) else {
             return;
         };
         self.proven(now);

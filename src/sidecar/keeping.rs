@@ -189,7 +189,7 @@ impl Desk {
                 // Its place in the queue is lost, and it was promised to wait.
                 (Stage::Asking | Stage::Waiting { .. } | Stage::Withheld { .. }, _) => {
                     hold.stage = Stage::Asking;
-                    self.outbox.push_ask_again(AskOf::Claim(key));
+                    self.outbox.push_ask_again(AskOf::Claim(key), now);
                     self.rearm(key);
                 }
                 (Stage::Ended(ended), _) => ended.release_at = None,

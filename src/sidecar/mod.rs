@@ -26,6 +26,7 @@ pub mod keeping;
 pub mod habit;
 pub mod hold;
 pub mod lease;
+pub mod limit;
 pub mod memory;
 pub mod mode;
 pub mod outbox;

@@ -3,15 +3,18 @@
 //! Never: a gap or a second meaning of a seq; a shed release; an unbounded queue of claims.
 
 use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
 
 use super::hold::{CallerId, Key};
+use super::limit::Limit;
+use super::retry::Retries;
 use super::spot::SpotId;
 use crate::table::command::{Operate, Operation};
 use crate::table::id::{Generation, Seq, SessionId};
 use crate::world::clock::Instant;
 
-/// Most claims that wait to be sent or answered; one more is refused as overload.
-pub const ASKS_MAX: usize = 100_000;
 /// Most operations in one frame, so that the first of them does not wait for the last.
 const FRAME_OPERATIONS_MAX: usize = 2_048;
 /// Most bytes of one frame, estimated; far below the receiver's limit of 4 MiB.
@@ -56,13 +59,18 @@ struct Flight {
     operation: Operation,
     purpose: Purpose,
     answered: bool,
+    /// Of what asks for a claim: since when it waits for its answer.
+    since: Option<Instant>,
 }
 
 /// What waits to be sent and what waits to be answered.
 #[derive(Debug)]
 pub struct Outbox {
     /// Claims to ask for; some may have been given up meanwhile.
-    asks: VecDeque<AskOf>,
+    asks: VecDeque<(AskOf, Instant)>,
+    /// How many claims may wait to be sent or answered; one more is refused as overload.
+    limit: Limit,
+    retries: Retries,
     /// Ascending by seq without gaps.
     flights: VecDeque<Flight>,
     /// How many of `flights` were sent on the present stream.
@@ -80,6 +88,8 @@ impl Outbox {
     pub fn new(applied: Seq) -> Self {
         Self {
             asks: VecDeque::new(),
+            limit: Limit::default(),
+            retries: Retries::default(),
             flights: VecDeque::new(),
             sent: 0,
             asks_flying: 0,
@@ -93,32 +103,41 @@ impl Outbox {
     pub fn push_urgent(&mut self, operation: Operation, purpose: Purpose) -> Seq {
         let seq = self.next;
         let further = operation.further_seqs();
-        self.push_flight(operation, purpose, false);
+        self.push_flight(operation, purpose, false, None);
         for _ in 0..further {
             // Used up by the operation before: nothing is sent under these numbers.
-            self.push_flight(Operation::Close, Purpose::Note, true);
+            self.push_flight(Operation::Close, Purpose::Note, true, None);
         }
         seq
     }
 
     /// Queues a claim to be asked for; false when too many wait already.
     #[must_use]
-    pub fn push_ask(&mut self, of: AskOf) -> bool {
+    pub fn push_ask(&mut self, of: AskOf, now: Instant) -> bool {
         if !self.has_room() {
             return false;
         }
-        self.asks.push_back(of);
+        self.asks.push_back((of, now));
         true
     }
 
     /// Whether one more claim may be asked for.
     pub fn has_room(&self) -> bool {
-        self.asks.len() + self.asks_flying < ASKS_MAX
+        self.under_way() < self.limit.get()
+    }
+
+    /// How long claims wait for their answer at present.
+    pub fn delay(&self) -> Duration {
+        self.limit.delay()
+    }
+
+    fn under_way(&self) -> usize {
+        self.asks.len() + self.asks_flying
     }
 
     /// Queues what has been admitted before and must be asked for again.
-    pub fn push_ask_again(&mut self, of: AskOf) {
-        self.asks.push_back(of);
+    pub fn push_ask_again(&mut self, of: AskOf, now: Instant) {
+        self.asks.push_back((of, now));
     }
 
     /// Whether there is something that `fill` would send.
@@ -156,7 +175,7 @@ impl Outbox {
                 | Purpose::Note
                 | Purpose::Close(_) => None,
             });
-        let unsent = self.asks.iter().filter_map(|of| match of {
+        let unsent = self.asks.iter().filter_map(|(of, _)| match of {
             AskOf::Claim(key) => Some(*key),
             AskOf::Spot(_) => None,
         });
@@ -189,6 +208,7 @@ impl Outbox {
                 break;
             }
             let flight = &self.flights[self.sent];
+            self.retries.sends(flight.seq);
             self.sent += 1;
             if flight.answered {
                 continue;
@@ -206,7 +226,7 @@ impl Outbox {
     }
 
     /// A reply came: why its operation was sent, unless it had been answered before.
-    pub fn answered(&mut self, seq: Seq) -> Option<Purpose> {
+    pub fn answered(&mut self, seq: Seq, now: Instant) -> Option<Purpose> {
         let first = self.flights.front()?.seq.0;
         let place = usize::try_from(seq.0.checked_sub(first)?).ok()?;
         let flight = self.flights.get_mut(place)?;
@@ -214,7 +234,12 @@ impl Outbox {
             return None;
         }
         flight.answered = true;
-        let purpose = flight.purpose;
+        let (purpose, since) = (flight.purpose, flight.since);
+        self.retries.answered();
+        if let Some(since) = since {
+            let under_way = self.under_way();
+            self.limit.answered(now, since, under_way);
+        }
         if matches!(purpose, Purpose::Ask(_) | Purpose::Delegate(_)) {
             self.asks_flying -= 1;
         }
@@ -230,15 +255,23 @@ impl Outbox {
         self.flights.front().map_or(self.next, |flight| flight.seq)
     }
 
-    /// A new stream, or the core refused for the moment: all that is unanswered goes again, as it was.
+    /// A new stream: all that is unanswered goes again, as it was.
+    pub fn rewind_anew(&mut self, now: Instant) {
+        self.limit.calm(now);
+        self.rewind();
+    }
+
+    /// All that is unanswered goes again, as it was.
     pub fn rewind(&mut self) {
         self.sent = 0;
         self.resend_at = None;
     }
 
     /// Rewinds a little later, since the core could not take it now.
-    pub fn rewind_at(&mut self, at: Instant) {
-        self.resend_at = Some(self.resend_at.map_or(at, |already| already.min(at)));
+    pub fn rewind_later(&mut self, now: Instant, rng: &mut StdRng) {
+        if self.resend_at.is_none() {
+            self.resend_at = Some(now + self.retries.pause(rng));
+        }
     }
 
     /// When to rewind.
@@ -251,9 +284,8 @@ impl Outbox {
     pub fn reset(&mut self) -> Vec<Purpose> {
         let flying = self.flights.drain(..).filter(|flight| !flight.answered);
         let void: Vec<Purpose> = flying.map(|flight| flight.purpose).collect();
-        let asks = std::mem::take(&mut self.asks);
-        *self = Self::new(Seq(0));
-        self.asks = asks;
+        let before = std::mem::replace(self, Self::new(Seq(0)));
+        (self.asks, self.limit) = (before.asks, before.limit);
         void
     }
 
@@ -263,26 +295,33 @@ impl Outbox {
     }
 
     fn number_next(&mut self, acquire: &mut impl FnMut(AskOf, Seq) -> Option<Operation>) -> bool {
-        while let Some(of) = self.asks.pop_front() {
+        while let Some((of, since)) = self.asks.pop_front() {
             if let Some(operation) = acquire(of, self.next) {
                 self.asks_flying += 1;
                 let purpose = match of {
                     AskOf::Claim(key) => Purpose::Ask(key),
                     AskOf::Spot(id) => Purpose::Delegate(id),
                 };
-                self.push_flight(operation, purpose, false);
+                self.push_flight(operation, purpose, false, Some(since));
                 return true;
             }
         }
         false
     }
 
-    fn push_flight(&mut self, operation: Operation, purpose: Purpose, answered: bool) {
+    fn push_flight(
+        &mut self,
+        operation: Operation,
+        purpose: Purpose,
+        answered: bool,
+        since: Option<Instant>,
+    ) {
         self.flights.push_back(Flight {
             seq: self.next,
             operation,
             purpose,
             answered,
+            since,
         });
         self.next = Seq(self.next.0 + 1);
     }

@@ -76,7 +76,7 @@ impl Desk {
     pub(super) fn ask_anew_or_forget(&mut self, now: Instant, id: SpotId) {
         if self.spots.get(id).is_some_and(|spot| spot.waiters() > 0) {
             self.spots.ask_again(id);
-            self.outbox.push_ask_again(AskOf::Spot(id));
+            self.outbox.push_ask_again(AskOf::Spot(id), now);
             self.quorum.doubt(now);
         } else {
             self.spots.remove(id);
@@ -128,7 +128,7 @@ impl Desk {
             if let Some(hold) = self.holds.get_mut(&key) {
                 hold.spot = None;
                 hold.stage = HoldStage::Asking;
-                self.outbox.push_ask_again(AskOf::Claim(key));
+                self.outbox.push_ask_again(AskOf::Claim(key), now);
                 self.rearm(key);
             }
         }

@@ -3,7 +3,7 @@
 use sidelock::sidecar::desk::{Answer, Now};
 use sidelock::sidecar::frame::{QueryNews, ReadAsk, ReadRefusal, ReadReply};
 use sidelock::sidecar::handle::{
-    ClaimError, ClaimState, Consistency, LockView, ReleaseAnswer, SidecarMode, Unavailable,
+    ClaimError, ClaimState, Consistency, LockView, ReleaseAnswer, SidecarMode, Unavailable, Why,
 };
 use sidelock::table::command::EndCause;
 use sidelock::table::id::{LockName, Revision, Token};
@@ -311,4 +311,33 @@ fn without_a_quorum_verify_answers_for_own_holds_while_they_are_certain() {
     // Beyond the safe deadline nothing is confirmed any more, whatever the claim's own lease says.
     bench.pass(10_000);
     assert!(matches!(verify(&mut bench, token), Now::Done(Err(_))));
+}
+
+#[test]
+fn more_than_the_core_answers_is_refused_at_once_and_told_how_long() {
+    let mut bench = Bench::open();
+    // A core that takes its time: what waits for it is bounded, whatever is asked.
+    let mut admitted = 0;
+    let refused = loop {
+        let name = format!("c{admitted}");
+        match bench.claim(&name, ask("a")) {
+            Now::Later(_) => admitted += 1,
+            Now::Done(Err(error)) => break error,
+            Now::Done(Ok(_)) => panic!("the core has said nothing"),
+        }
+        assert!(admitted < 100_000, "there is a bound");
+    };
+    match refused {
+        ClaimError::Unavailable(Unavailable::Overloaded { retry_after }) => {
+            assert!(!retry_after.is_zero());
+        }
+        other => panic!("{other:?}"),
+    }
+    let view = bench.step(|desk, now| desk.mode_view(now));
+    assert_eq!(view.standing.why, Some(Why::Overloaded));
+    assert_eq!(view.standing.mode, SidecarMode::Normal);
+    // Releases are never refused, and what was admitted is served.
+    bench.send();
+    bench.pass(10);
+    assert!(bench.released("unknown").is_ok());
 }

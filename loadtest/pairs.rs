@@ -1,4 +1,5 @@
-//! Closed-loop pairs of acquire and release on distinct names: Sidelock beside etcd's JSON gateway.
+//! Pairs of acquire and release, as fast as they go or at a rate: Sidelock beside etcd's JSON gateway and
+//! beside a bare echo.
 //! In: targets and worker counts. Out: a line of JSON for each run. Never: a verdict.
 
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use sidelock::world::clock::{BootClock, Clock, Instant};
 use tokio::net::TcpStream;
@@ -20,6 +23,8 @@ use tokio::net::TcpStream;
 enum Peer {
     Sidelock,
     Etcd,
+    /// Two requests of the same sizes, sent back.
+    Echo,
 }
 
 /// Measures pairs of acquire and release.
@@ -37,6 +42,18 @@ struct Args {
     /// How long to measure, after a second of warming up.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// All workers take this one lock, instead of each its own.
+    #[arg(long)]
+    lock: Option<String>,
+    /// Of a hundred pairs, so many take the worker's own lock, the others that of some other worker.
+    #[arg(long, default_value_t = 100)]
+    locality: u8,
+    /// How long a lock is held.
+    #[arg(long, default_value_t = 0)]
+    hold_ms: u64,
+    /// So many pairs in a second are begun, whatever becomes of those before; refusals are counted.
+    #[arg(long)]
+    rate: Option<f64>,
     /// Take this many locks and hold them (TTL one hour) instead of pairs.
     #[arg(long)]
     hold: Option<usize>,
@@ -91,16 +108,22 @@ impl Http {
 struct Worker {
     peer: Peer,
     http: Http,
+    /// Number of the worker, and its URL.
+    number: usize,
+    url: String,
     name: String,
     lease: String,
 }
 
 impl Worker {
     async fn new(args: &Args, number: usize) -> anyhow::Result<Self> {
+        let url = args.url[number % args.url.len()].clone();
         let mut worker = Self {
             peer: args.peer,
-            http: Http::to(&args.url[number % args.url.len()]).await?,
-            name: format!("bench/{number}"),
+            http: Http::to(&url).await?,
+            number,
+            url,
+            name: String::new(),
             lease: String::new(),
         };
         if let Peer::Etcd = args.peer {
@@ -122,6 +145,11 @@ impl Worker {
                     .context("no claim id")?
                     .to_owned())
             }
+            Peer::Echo => {
+                let body = json!({"lock": self.name, "wait_ms": 10_000, "ttl_ms": 3_600_000});
+                self.http.post("/", &body).await?;
+                Ok(String::new())
+            }
             Peer::Etcd => {
                 let body = json!({"name": base64(&self.name), "lease": self.lease});
                 let lock = self.http.post("/v3/lock/lock", &body).await?;
@@ -138,6 +166,9 @@ impl Worker {
                 if status != 204 {
                     bail!("release: {status}");
                 }
+            }
+            Peer::Echo => {
+                self.http.post("/", &json!({"key": held})).await?;
             }
             Peer::Etcd => {
                 self.http
@@ -183,18 +214,72 @@ fn percentile(sorted: &[Duration], share: f64) -> f64 {
     sorted[index].as_secs_f64() * 1000.0
 }
 
-async fn pairs(mut worker: Worker, from: Instant, until: Instant) -> anyhow::Result<Vec<Duration>> {
-    let mut acquires = Vec::new();
+/// What became of one worker's pairs within the time measured.
+#[derive(Default)]
+struct Tally {
+    url: String,
+    acquires: Vec<Duration>,
+    /// How long it took to be refused.
+    refused: Vec<Duration>,
+}
+
+async fn pairs(
+    mut worker: Worker,
+    args: Arc<Args>,
+    from: Instant,
+    until: Instant,
+) -> anyhow::Result<Tally> {
+    let mut rng = StdRng::seed_from_u64(worker.number as u64);
+    let mut tally = Tally {
+        url: worker.url.clone(),
+        ..Tally::default()
+    };
+    #[expect(clippy::cast_precision_loss)]
+    let interval = args
+        .rate
+        .map(|rate| Duration::from_secs_f64(args.workers as f64 / rate));
+    let mut next = BootClock.now()
+        + interval.map_or(Duration::ZERO, |all| {
+            all.mul_f64(rng.random_range(0.0..1.0))
+        });
     loop {
+        if let Some(interval) = interval {
+            tokio::time::sleep(next.since(BootClock.now())).await;
+            next = next + interval;
+        }
+        let own = rng.random_range(0..100) < args.locality;
+        let of = match own {
+            true => worker.number,
+            false => rng.random_range(0..args.workers),
+        };
+        worker.name = match &args.lock {
+            Some(lock) => lock.clone(),
+            None => format!("bench/{of}"),
+        };
         let before = BootClock.now();
         if before >= until {
-            return Ok(acquires);
+            return Ok(tally);
         }
-        let held = worker.acquire().await?;
-        let after = BootClock.now();
-        worker.release(&held).await?;
-        if before >= from && BootClock.now() < until {
-            acquires.push(after.since(before));
+        let counts = |after: Instant| before >= from && after < until;
+        match worker.acquire().await {
+            Ok(held) => {
+                let after = BootClock.now();
+                if args.hold_ms > 0 {
+                    tokio::time::sleep(Duration::from_millis(args.hold_ms)).await;
+                }
+                worker.release(&held).await?;
+                if counts(BootClock.now()) {
+                    tally.acquires.push(after.since(before));
+                }
+            }
+            // What a rate beyond the capacity is about; else a mistake.
+            Err(_refused) if args.rate.is_some() => {
+                let after = BootClock.now();
+                if counts(after) {
+                    tally.refused.push(after.since(before));
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
 }
@@ -234,21 +319,31 @@ async fn main() -> anyhow::Result<()> {
     let until = from + Duration::from_secs(args.seconds);
     let tasks: Vec<_> = workers
         .into_iter()
-        .map(|worker| tokio::spawn(pairs(worker, from, until)))
+        .map(|worker| tokio::spawn(pairs(worker, args.clone(), from, until)))
         .collect();
-    let mut acquires = Vec::new();
+    let mut by_url: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut acquires, mut refused) = (Vec::new(), Vec::new());
     for task in tasks {
-        acquires.extend(task.await??);
+        let tally = task.await??;
+        *by_url.entry(tally.url).or_default() += tally.acquires.len();
+        acquires.extend(tally.acquires);
+        refused.extend(tally.refused);
     }
     acquires.sort_unstable();
+    refused.sort_unstable();
     #[expect(clippy::cast_precision_loss)]
-    let rate = acquires.len() as f64 / args.seconds as f64;
+    let per_second = |count: usize| json!((count as f64 / args.seconds as f64).round());
     let mut line = BTreeMap::new();
     line.insert("peer", json!(format!("{:?}", args.peer).to_lowercase()));
     line.insert("workers", json!(args.workers));
-    line.insert("pairs_per_s", json!(rate.round()));
+    line.insert("pairs_per_s", per_second(acquires.len()));
     line.insert("acquire_p50_ms", json!(percentile(&acquires, 0.5)));
     line.insert("acquire_p99_ms", json!(percentile(&acquires, 0.99)));
+    line.insert("acquire_max_ms", json!(percentile(&acquires, 1.0)));
+    line.insert("refused_per_s", per_second(refused.len()));
+    line.insert("refused_p50_ms", json!(percentile(&refused, 0.5)));
+    line.insert("refused_p99_ms", json!(percentile(&refused, 0.99)));
+    line.insert("pairs_by_url", json!(by_url));
     println!("{}", serde_json::to_string(&line)?);
     Ok(())
 }

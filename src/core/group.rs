@@ -85,6 +85,8 @@ pub struct Leadership {
     pub term: u64,
     /// This node leads, has applied an entry of its term, and a quorum heard it within its lease.
     pub serving: bool,
+    /// No quorum has been heard of here for at least so long.
+    pub silent: Duration,
 }
 
 /// Why a proposal has no replies.
@@ -402,5 +404,6 @@ fn observe(
         leader,
         term: metrics.current_term,
         serving: leads && own_term && heard.is_some_and(in_time),
+        silent: if stands { Duration::ZERO } else { lease },
     }
 }

@@ -252,6 +252,7 @@ impl SidecarStream {
             address,
             term: leadership.term,
             serving: leadership.serving,
+            silent_ms: u32::try_from(leadership.silent.as_millis()).unwrap_or(u32::MAX),
         };
         v1::CoreFrame {
             leader: Some(leader),

@@ -38,6 +38,7 @@ pub fn decode(frame: v1::CoreFrame) -> Result<FrameIn, ConvertError> {
     let leader = frame.leader.map(|leader| LeaderNews {
         term: leader.term,
         serving: leader.serving,
+        silent: Duration::from_millis(leader.silent_ms.into()),
     });
     let attached = frame.attached.map(TryInto::try_into).transpose()?;
     let renewals = frame.renewals.into_iter().map(renewal);

@@ -156,13 +156,12 @@ impl Desk {
     /// No claims, no session, nothing known of the core.
     pub fn new(rules: Rules, now: Instant) -> Self {
         let mut rng = StdRng::from_seed(rules.seed);
-        // Half the bound, so that a silent loss is noticed before it costs a caller the whole bound.
-        let renew_every = (rules.session_ttl / 3).min(rules.no_quorum_after / 2);
         let terms = Terms {
             ttl: rules.session_ttl,
             identity: rules.identity.clone(),
             caution: rules.caution,
-            renew_every,
+            // Two may be lost. That the quorum is lost, the leader says; that the leader is, its silence.
+            renew_every: rules.session_ttl / 3,
         };
         let key = SessionKey(rng.random());
         Self {

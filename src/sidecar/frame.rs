@@ -136,6 +136,8 @@ pub struct LeaderNews {
     pub term: u64,
     /// This node leads and has committed in its term.
     pub serving: bool,
+    /// If not: for so long at least it has heard of no quorum.
+    pub silent: Duration,
 }
 
 /// What became of a renewal.

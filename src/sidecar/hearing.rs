@@ -108,6 +108,9 @@ impl Desk {
             link.serving = news.serving;
             link.term = news.term;
         });
+        if self.home().is_none() {
+            self.quorum.doubt_for(now, news.silent);
+        }
         if news.serving {
             self.reads.retry(stream);
             // It says so again: it could not do what was asked of it just then, so ask again.

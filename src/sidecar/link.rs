@@ -24,7 +24,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// A node that takes longer to accept a stream is as good as gone.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(2);
 /// A silent peer is asked for a sign of life so often, and given up after twice that.
-const PING_EVERY: Duration = Duration::from_secs(1);
+const PING_EVERY: Duration = Duration::from_millis(500);
 /// Between two attempts, at most: full jitter below it, so that a fleet does not return in step.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(20);

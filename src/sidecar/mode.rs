@@ -11,6 +11,7 @@ use crate::world::clock::Instant;
 #[derive(Debug)]
 pub struct Quorum {
     bound: Duration,
+    born: Instant,
     proven: Option<Instant>,
     doubt_since: Option<Instant>,
     refusing: bool,
@@ -23,6 +24,7 @@ impl Quorum {
     pub fn new(now: Instant, bound: Duration) -> Self {
         Self {
             bound,
+            born: now,
             proven: None,
             doubt_since: Some(now),
             refusing: false,
@@ -47,6 +49,13 @@ impl Quorum {
     /// Something needs a quorum from now on, or the leader is gone.
     pub fn doubt(&mut self, now: Instant) {
         self.doubt_since.get_or_insert(now);
+    }
+
+    /// The leader has been gone for so long already, unless something was proven since.
+    pub fn doubt_for(&mut self, now: Instant, silent: Duration) {
+        let since = Instant::from_boot(now.since_boot().saturating_sub(silent));
+        let since = since.max(self.proven.unwrap_or(self.born));
+        self.doubt_since = Some(self.doubt_since.map_or(since, |doubt| doubt.min(since)));
     }
 
     /// A majority acknowledged something; `more`: something else still awaits its answer.

@@ -30,6 +30,8 @@ pub const SESSION_TTL: u64 = 10_000;
 pub const SESSION_SAFE: u64 = 9_800;
 /// How long requests are held while in doubt.
 pub const BOUND: u64 = 3_000;
+/// A renewal is due after this much.
+pub const RENEW_EVERY: u64 = SESSION_TTL / 3 + 1;
 
 pub struct Bench {
     pub desk: Desk,
@@ -197,7 +199,11 @@ impl Bench {
     }
 
     pub fn leader(&mut self, serving: bool) {
-        let leader = Some(LeaderNews { term: 1, serving });
+        let leader = Some(LeaderNews {
+            term: 1,
+            serving,
+            silent: Duration::ZERO,
+        });
         self.hear(FrameIn {
             leader,
             ..FrameIn::default()

@@ -1,7 +1,7 @@
 //! Design 6, modes: what happens while no quorum is seen.
 
 use sidelock::sidecar::desk::{Answer, Now};
-use sidelock::sidecar::frame::{QueryNews, ReadAsk, ReadRefusal, ReadReply};
+use sidelock::sidecar::frame::{FrameIn, LeaderNews, QueryNews, ReadAsk, ReadRefusal, ReadReply};
 use sidelock::sidecar::handle::{
     ClaimError, ClaimState, Consistency, LockView, ReleaseAnswer, SidecarMode, Unavailable, Why,
 };
@@ -340,4 +340,27 @@ fn more_than_the_core_answers_is_refused_at_once_and_told_how_long() {
     bench.send();
     bench.pass(10);
     assert!(bench.released("unknown").is_ok());
+}
+
+#[test]
+fn the_bound_counts_from_when_the_leader_lost_its_quorum() {
+    let mut bench = Bench::open();
+    bench.pass_renewed(20_000);
+    // What was proven since counts: the silence cannot be older than that.
+    let proven = bench.step(|desk, now| desk.mode_view(now)).quorum_seen;
+    let proven = proven.expect("it renews");
+    bench.pass(1_000_u64.saturating_sub(u64::try_from(proven.as_millis()).expect("small")));
+    let leader = Some(LeaderNews {
+        term: 1,
+        serving: false,
+        silent: ms(700),
+    });
+    bench.hear(FrameIn {
+        leader,
+        ..FrameIn::default()
+    });
+    bench.pass(BOUND - 700 - 10);
+    assert_eq!(mode(&mut bench), SidecarMode::Normal);
+    bench.pass(20);
+    assert_eq!(mode(&mut bench), SidecarMode::ReadOnly);
 }

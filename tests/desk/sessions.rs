@@ -8,14 +8,14 @@ use sidelock::sidecar::handle::{
 use sidelock::table::command::{EndCause, OperateReply, OperationReply};
 use sidelock::table::id::{Revision, Seq, SessionId};
 
-use crate::bench::{Bench, SESSION_SAFE, SESSION_TTL, ask, id, ms, queueing, waiting};
+use crate::bench::{Bench, RENEW_EVERY, SESSION_SAFE, SESSION_TTL, ask, id, ms, queueing, waiting};
 
 #[test]
 fn rule_5_1_the_deadline_counts_from_the_send_of_the_acknowledged_renewal() {
     let mut bench = Bench::open();
     bench.hold("c", ask("a"), 42);
     bench.renewals.clear();
-    bench.pass(1_500);
+    bench.pass(RENEW_EVERY);
     bench.send();
     let (number, sent) = bench.renewals[0];
     bench.pass(1_000);
@@ -32,7 +32,7 @@ fn rule_5_1_the_acknowledgement_of_a_void_number_moves_nothing() {
     bench.hold("c", ask("a"), 42);
     bench.renew("c").expect("it holds");
     let before = bench.view("c").safe_until;
-    bench.pass(1_500);
+    bench.pass(RENEW_EVERY);
     bench.send();
     let (number, _) = bench.renewals[0];
     // A number never sent, then one whose stream is superseded.
@@ -49,12 +49,12 @@ fn rule_5_1_the_acknowledgement_of_a_void_number_moves_nothing() {
 #[test]
 fn rule_5_1_the_acknowledgement_states_the_ttl_that_counts() {
     let mut bench = Bench::open();
-    bench.pass(1_500);
+    bench.pass(RENEW_EVERY);
     bench.send();
     bench.pass_renewed(0);
     bench.hold("c", ask("a"), 42);
     let before = bench.view("c").safe_until;
-    bench.pass(1_500);
+    bench.pass(RENEW_EVERY);
     bench.send();
     let (number, _) = *bench.renewals.last().expect("a renewal is due");
     bench.renewed(number, RenewalOutcome::Renewed(ms(1_000)));
@@ -215,7 +215,7 @@ fn rule_5_4_lost_when_the_core_says_so() {
 fn rule_5_4_a_renewal_of_an_unknown_session_loses_it() {
     let mut bench = Bench::open();
     bench.hold("c", ask("a"), 42);
-    bench.pass(1_500);
+    bench.pass(RENEW_EVERY);
     bench.send();
     let (number, _) = *bench.renewals.last().expect("a renewal is due");
     bench.renewed(number, RenewalOutcome::UnknownSession);

@@ -150,6 +150,7 @@ impl World {
                 address: String::new(),
                 term: 1,
                 serving: true,
+                silent_ms: 0,
             }),
             ..v1::CoreFrame::default()
         };

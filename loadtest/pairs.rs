@@ -57,6 +57,9 @@ struct Args {
     /// Take this many locks and hold them (TTL one hour) instead of pairs.
     #[arg(long)]
     hold: Option<usize>,
+    /// Take and release this many locks three times over, so that they stay at the sidecar.
+    #[arg(long)]
+    keep: Option<usize>,
 }
 
 /// One connection that is kept open, as lean as a client can be: what it costs is taken off both peers.
@@ -284,7 +287,7 @@ async fn pairs(
     }
 }
 
-async fn hold(args: &Args, count: usize) -> anyhow::Result<()> {
+async fn hold(args: &Args, count: usize, rounds: usize) -> anyhow::Result<()> {
     let workers = args.workers;
     let mut tasks = Vec::new();
     for number in 0..workers {
@@ -293,7 +296,15 @@ async fn hold(args: &Args, count: usize) -> anyhow::Result<()> {
             let mut http = Http::to(&base).await?;
             for lock in (number..count).step_by(workers) {
                 let body = json!({"lock": format!("held/{lock}"), "ttl_ms": 3_600_000});
-                http.post("/v1/claims", &body).await?;
+                for _ in 0..rounds {
+                    let claim = http.post("/v1/claims", &body).await?;
+                    let id = claim["claim_id"].as_str().context("no claim id")?;
+                    let path = format!("/v1/claims/{id}");
+                    http.send(Method::DELETE, &path, Bytes::new()).await?;
+                }
+                if rounds == 0 {
+                    http.post("/v1/claims", &body).await?;
+                }
             }
             anyhow::Ok(())
         }));
@@ -309,7 +320,10 @@ async fn hold(args: &Args, count: usize) -> anyhow::Result<()> {
 async fn main() -> anyhow::Result<()> {
     let args = Arc::new(Args::parse());
     if let Some(count) = args.hold {
-        return hold(&args, count).await;
+        return hold(&args, count, 0).await;
+    }
+    if let Some(count) = args.keep {
+        return hold(&args, count, 3).await;
     }
     let mut workers = Vec::new();
     for number in 0..args.workers {

@@ -2,7 +2,7 @@
 //! In: finished requests, the sidecar's status at the moment of a scrape. Out: OpenMetrics text.
 //! Never: a lock name, claim id or path as a label.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -25,6 +25,8 @@ pub(super) struct Metrics {
     claims: Family<StateLabels, Gauge<u64, AtomicU64>>,
     mode: Family<ModeLabels, Gauge<u64, AtomicU64>>,
     in_flight: Gauge<u64, AtomicU64>,
+    frames_sent: Counter,
+    granted_locally: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +55,8 @@ impl Metrics {
             claims: Family::default(),
             mode: Family::default(),
             in_flight: Gauge::default(),
+            frames_sent: Counter::default(),
+            granted_locally: Counter::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -75,6 +79,16 @@ impl Metrics {
             "sidelock_core_operations_in_flight",
             "Operations sent to the core and not yet answered",
             metrics.in_flight.clone(),
+        );
+        registry.register(
+            "sidelock_core_frames_sent",
+            "Frames sent to core nodes",
+            metrics.frames_sent.clone(),
+        );
+        registry.register(
+            "sidelock_local_grants",
+            "Claims granted without asking the core",
+            metrics.granted_locally.clone(),
         );
         metrics
     }
@@ -111,6 +125,13 @@ impl Metrics {
                 .set(u64::from(mode == status.mode.standing.mode));
         }
         self.in_flight.set(status.in_flight);
+        let counts = [
+            (&self.frames_sent, status.frames_sent),
+            (&self.granted_locally, status.granted_locally),
+        ];
+        for (counter, value) in counts {
+            counter.inner().store(value, Ordering::Relaxed);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a String takes all that is written");
         text

@@ -148,6 +148,8 @@ pub struct Desk {
     pub(super) draining: bool,
     pub(super) granted: u64,
     pub(super) queued: u64,
+    pub(super) frames_sent: u64,
+    pub(super) granted_locally: u64,
     next_key: u64,
     next_caller: u64,
 }
@@ -191,6 +193,8 @@ impl Desk {
             draining: false,
             granted: 0,
             queued: 0,
+            frames_sent: 0,
+            granted_locally: 0,
             next_key: 0,
             next_caller: 0,
             rng,

@@ -108,6 +108,7 @@ impl Desk {
             let under = self.spots.get(id).and_then(|spot| spot.given());
             if let Some(hold) = self.holds.get_mut(&turn.key) {
                 hold.local = turn.local;
+                self.granted_locally += u64::from(turn.local);
                 hold.under = under.map(|given| given.seq);
             }
             self.tell(now, turn.key, vec![turn.token]);

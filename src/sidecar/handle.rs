@@ -244,6 +244,10 @@ pub struct StatusView {
     pub queued: u64,
     /// Operations sent to the core and not yet answered.
     pub in_flight: u64,
+    /// Frames sent to core nodes.
+    pub frames_sent: u64,
+    /// Claims granted without asking the core.
+    pub granted_locally: u64,
     /// Each core node: its address, whether a stream to it stands, whether it says it leads.
     pub cores: Vec<CoreLinkView>,
     /// How long the sidecar has run.

@@ -42,6 +42,8 @@ impl Desk {
             granted: self.granted,
             queued: self.queued,
             in_flight: self.outbox.in_flight() as u64,
+            frames_sent: self.frames_sent,
+            granted_locally: self.granted_locally,
             cores: cores.collect(),
             uptime: now.since(self.started),
         }

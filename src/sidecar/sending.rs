@@ -46,7 +46,11 @@ impl Desk {
             }
             self.fill_operations(now, &mut frame);
         }
-        (!frame.is_empty()).then_some(frame)
+        if frame.is_empty() {
+            return None;
+        }
+        self.frames_sent += 1;
+        Some(frame)
     }
 
     /// Whether this is the newest stream to its node.

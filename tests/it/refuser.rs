@@ -165,6 +165,8 @@ impl Sidecar for Refuser {
             granted: 0,
             queued: 0,
             in_flight: 0,
+            frames_sent: 0,
+            granted_locally: 0,
             cores: Vec::new(),
             uptime: Duration::ZERO,
         }

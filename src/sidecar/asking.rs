@@ -159,7 +159,10 @@ impl Desk {
 
     /// The claim of this id, once what is due for it has been done.
     pub(super) fn look(&mut self, now: Instant, id: &ClaimId) -> Option<Key> {
-        let key = *self.by_id.get(id)?;
+        let key = match self.by_id.get(id) {
+            Some(key) => *key,
+            None => return self.exhume(now, id),
+        };
         if self.holds[&key].due().is_some_and(|due| due <= now) {
             self.fire_claim(now, key);
         }

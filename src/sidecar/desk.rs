@@ -2,7 +2,7 @@
 //! In: calls of apps (`asking.rs`), news of cores (`hearing.rs`), timers (`firing.rs`). Out: answers to
 //! callers, frames for nodes (`sending.rs`). Never: a clock, a socket, a grant that is not certain.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::frame::ReadReply;
+use super::graves::Graves;
 use super::habit::Habits;
 use super::handle::{
     ClaimAnswer, ClaimError, ClaimEventKind, ClaimView, Read, ReleaseAnswer, SidecarMode,
@@ -32,9 +33,6 @@ use crate::world::clock::Instant;
 
 /// Most live claims; one more is refused as overload. A bound on memory, far above what one pod holds.
 pub const CLAIMS_MAX: usize = 2_000_000;
-/// Most ended claims that are remembered; beyond, the oldest is forgotten early and its id may be claimed
-/// anew. Enough for 8,000 claims a second over the minute that they should be remembered.
-pub const ENDED_MAX: usize = 500_000;
 /// An ended claim is remembered at least so long.
 pub const REMEMBERED_LEAST: Duration = Duration::from_secs(60);
 /// Timers that one step fires, so that a mass expiry does not hold up a request; the rest follow in the
@@ -127,8 +125,10 @@ pub struct Desk {
     pub(super) stalled: bool,
     /// Claims that the core knows, by its name for them.
     pub(super) by_seq: BTreeMap<Seq, Key>,
-    /// Ended claims, oldest first.
-    pub(super) graves: VecDeque<Key>,
+    /// Ended claims that nothing is due for but to be remembered.
+    pub(super) graves: Graves,
+    /// Ended claims that may go there.
+    pub(super) dying: Vec<Key>,
     pub(super) wheel: Wheel<Timer>,
     pub(super) session: Session,
     pub(super) outbox: Outbox,
@@ -176,7 +176,8 @@ impl Desk {
             habits: Habits::new(rules.delegate),
             stalled: false,
             by_seq: BTreeMap::new(),
-            graves: VecDeque::new(),
+            graves: Graves::default(),
+            dying: Vec::new(),
             wheel: Wheel::new(now),
             session: Session::new(terms, key),
             outbox: Outbox::new(Seq(0)),
@@ -204,6 +205,7 @@ impl Desk {
     /// Does all that is due. To be called first in every step, so that each decision sees the world as it
     /// is at `now`.
     pub fn advance(&mut self, now: Instant) {
+        self.bury(now);
         for _ in 0..TIMERS_PER_STEP_MAX {
             match self.wheel.pop(now) {
                 Some(Timer::Claim(key)) => self.fire_claim(now, key),

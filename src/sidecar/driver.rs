@@ -137,7 +137,7 @@ impl Driver {
             let claims = desk.live();
             tracing::info!(claims, "goes on with the claims of an earlier process");
         }
-        let book = place.begin(&desk.all_records())?;
+        let book = place.begin(&desk.all_records(now))?;
         Ok(Self::run(config, clock, desk, Some(book)))
     }
 
@@ -185,7 +185,7 @@ impl Driver {
         let now = self.clock.now();
         inner.desk.advance(now);
         let result = act(&mut inner, now);
-        inner.write_down();
+        inner.write_down(now);
         inner.deliver();
         self.drain.saw(&inner.desk);
         self.tell_standing(inner.desk.standing());
@@ -318,7 +318,7 @@ impl Inner {
     }
 
     /// Writes down what a later process must know, before anything follows from it.
-    fn write_down(&mut self) {
+    fn write_down(&mut self, now: Instant) {
         let Some(book) = &mut self.book else {
             return;
         };
@@ -327,7 +327,7 @@ impl Inner {
             return;
         }
         let written = match book.is_bloated() {
-            true => book.rewrite(&self.desk.all_records()),
+            true => book.rewrite(&self.desk.all_records(now)),
             false => book.write(&records),
         };
         if let Err(error) = written {

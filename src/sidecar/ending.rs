@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use super::desk::{Answer, Desk, ENDED_MAX, REMEMBERED_LEAST, kind_of, millis};
+use super::desk::{Answer, Desk, REMEMBERED_LEAST, kind_of, millis};
 use super::handle::{ClaimEventKind, ClaimState, Reason};
 use super::hold::{Ended, Key, Stage};
 use super::outbox::Purpose;
 use crate::table::command::{EndCause, Operation, Release};
-use crate::table::id::Seq;
+use crate::table::id::{ClaimId, Seq};
 use crate::world::clock::Instant;
 
 impl Desk {
@@ -60,9 +60,8 @@ impl Desk {
             }
         }
         self.note(key, kind_of_end(how.state));
-        self.graves.push_back(key);
+        self.dying.push(key);
         self.rearm(key);
-        self.forget_surplus();
     }
 
     /// Sends the core the end of a claim.
@@ -100,6 +99,7 @@ impl Desk {
             && let Some(hold) = self.holds.get_mut(&key)
         {
             hold.seq = None;
+            self.dying.push(key);
         }
     }
 
@@ -109,7 +109,9 @@ impl Desk {
         let Some(hold) = self.holds.remove(&key) else {
             return;
         };
-        self.unsaved_gone(&hold);
+        if hold.recorded {
+            self.unsaved_gone(hold.id.clone());
+        }
         if let Some(timer) = hold.timer {
             self.wheel.cancel(timer);
         }
@@ -124,22 +126,41 @@ impl Desk {
         self.queued -= u64::from(!held && !ended);
     }
 
-    /// Forgets the oldest ended claims beyond the bound, but none whose release is still due.
-    fn forget_surplus(&mut self) {
-        while self.graves.len() > ENDED_MAX {
-            let Some(key) = self.graves.pop_front() else {
-                return;
+    /// Remembers ended claims in little memory, once nothing else is due for them.
+    pub(super) fn bury(&mut self, now: Instant) {
+        for key in std::mem::take(&mut self.dying) {
+            let Some(hold) = self.holds.get(&key) else {
+                continue;
             };
-            let due = match self.holds.get(&key).map(|hold| &hold.stage) {
-                Some(Stage::Ended(ended)) => ended.release_at.is_some(),
-                Some(_) | None => continue,
+            let Stage::Ended(ended) = &hold.stage else {
+                continue;
             };
-            if due {
-                self.graves.push_back(key);
-                return;
+            let due = ended.release_at.is_some() || hold.seq.is_some() || !hold.callers.is_empty();
+            if due || self.watchers.contains_key(&key) {
+                continue; // it comes again, or is forgotten in time as it is
             }
-            self.remove(key);
+            if let Some(hold) = self.holds.remove(&key) {
+                if let Some(timer) = hold.timer {
+                    self.wheel.cancel(timer);
+                }
+                self.by_id.remove(&hold.id);
+                self.graves.bury(*hold);
+            }
         }
+        for id in self.graves.forget(now) {
+            self.unsaved_gone(id);
+        }
+    }
+
+    /// The claim of this id as it ended, if it is remembered, for as long as this step lasts.
+    pub(super) fn exhume(&mut self, now: Instant, id: &ClaimId) -> Option<Key> {
+        let hold = self.graves.exhume(id, now)?;
+        let key = self.new_key();
+        self.by_id.insert(hold.id.clone(), key);
+        self.holds.insert(key, Box::new(hold));
+        self.rearm(key);
+        self.dying.push(key);
+        Some(key)
     }
 }
 

@@ -148,7 +148,7 @@ pub struct Journal {
 
 impl Journal {
     /// So many changes, none of which is remembered.
-    pub fn from(revision: u64) -> Self {
+    pub fn after_revision(revision: u64) -> Self {
         Self {
             revision,
             kinds: Vec::new(),
@@ -162,6 +162,11 @@ impl Journal {
             self.kinds.remove(0);
         }
         self.kinds.push(kind);
+    }
+
+    /// Those that are remembered, newest first.
+    pub fn newest(&self) -> impl Iterator<Item = ClaimEventKind> + '_ {
+        self.kinds.iter().rev().copied()
     }
 
     /// The number of the last change.

@@ -52,7 +52,6 @@ impl Desk {
         desk.inherited = Some(Inherited {
             newest: saved.newest,
         });
-        let mut graves: Vec<(Instant, Key)> = Vec::new();
         for saved in saved.holds.into_values() {
             let key = desk.new_key();
             let hold = revived(saved, now);
@@ -63,7 +62,7 @@ impl Desk {
                 desk.by_seq.insert(seq, key);
             }
             match &hold.stage {
-                Stage::Ended(ended) => graves.push((ended.forget_at, key)),
+                Stage::Ended(_) => desk.dying.push(key),
                 Stage::Held { .. } => desk.granted += 1,
                 Stage::Asking | Stage::Waiting { .. } | Stage::Withheld { .. } => desk.queued += 1,
             }
@@ -71,8 +70,6 @@ impl Desk {
             desk.holds.insert(key, Box::new(hold));
             desk.rearm(key);
         }
-        graves.sort_unstable();
-        desk.graves = graves.into_iter().map(|(_, key)| key).collect();
         desk
     }
 
@@ -106,7 +103,7 @@ impl Desk {
     }
 
     /// All that would have to be written if nothing was yet.
-    pub fn all_records(&self) -> Vec<Record> {
+    pub fn all_records(&self, now: Instant) -> Vec<Record> {
         let session = Record::Session(self.session.saved());
         let given = self.spots.iter().filter_map(|(_, spot)| spot.given());
         let newest = given.map(|given| {
@@ -122,6 +119,8 @@ impl Desk {
             .flat_map(|inherited| &inherited.newest);
         let inherited = inherited.map(|(seq, newest)| Record::Newest(*seq, *newest));
         let holds = self.holds.values().filter_map(|hold| saved(hold));
+        let ended = self.graves.iter(now).filter_map(|hold| saved(&hold));
+        let holds = holds.chain(ended);
         let holds = holds.map(|hold| Record::Hold(Box::new(hold)));
         std::iter::once(session)
             .chain(newest)
@@ -138,9 +137,9 @@ impl Desk {
     }
 
     /// A claim is forgotten.
-    pub(super) fn unsaved_gone(&mut self, hold: &Hold) {
-        if self.unsaved.on && hold.recorded {
-            self.unsaved.gone.push(hold.id.clone());
+    pub(super) fn unsaved_gone(&mut self, id: ClaimId) {
+        if self.unsaved.on {
+            self.unsaved.gone.push(id);
         }
     }
 
@@ -318,7 +317,7 @@ fn revived(saved: SavedHold, now: Instant) -> Hold {
     hold.value = saved.value;
     hold.told = true;
     hold.recorded = true;
-    hold.journal = Journal::from(saved.revision);
+    hold.journal = Journal::after_revision(saved.revision);
     hold.stage = match saved.stage {
         SavedStage::Waiting => Stage::Waiting {
             ahead: 0,

@@ -23,6 +23,7 @@ pub mod tending;
 
 pub mod keeping;
 
+pub mod graves;
 pub mod habit;
 pub mod hold;
 pub mod lease;

@@ -329,7 +329,7 @@ impl World {
         let saved = std::mem::take(&mut one.saved);
         one.desk = Desk::taken_over(one.rules.clone(), saved, now);
         one.desk
-            .all_records()
+            .all_records(now)
             .into_iter()
             .for_each(|record| one.saved.apply(record));
         assert_eq!(

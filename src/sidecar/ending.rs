@@ -8,7 +8,8 @@ use super::desk::{Answer, Desk, REMEMBERED_LEAST, kind_of, millis};
 use super::handle::{ClaimEventKind, ClaimState, Reason};
 use super::hold::{Ended, Key, Stage};
 use super::outbox::Purpose;
-use crate::table::command::{EndCause, Operation, Release};
+use super::spot::SpotId;
+use crate::table::command::{EndCause, LocalEnd, Operation, Release};
 use crate::table::id::{ClaimId, Seq};
 use crate::world::clock::Instant;
 
@@ -39,6 +40,12 @@ impl Desk {
             self.estimates.saw_hold(held);
         }
         let spot = hold.spot.take();
+        if let (Some(spot), Some(cause)) = (spot, how.cause) {
+            self.tell_local_end(key, spot, cause, waited, held);
+        }
+        let Some(hold) = self.holds.get_mut(&key) else {
+            return;
+        };
         if let [want] = hold.ask.locks.as_slice()
             && matches!(hold.stage, Stage::Held { .. })
         {
@@ -62,6 +69,34 @@ impl Desk {
         self.note(key, kind_of_end(how.state));
         self.dying.push(key);
         self.rearm(key);
+    }
+
+    /// Notes the end of a claim that held under a delegation, for the history of its return.
+    fn tell_local_end(
+        &mut self,
+        key: Key,
+        spot: SpotId,
+        cause: EndCause,
+        waited: Duration,
+        held: Duration,
+    ) {
+        let Some(user) = self.user(key) else {
+            return;
+        };
+        let Some(spot) = self.spots.get_mut(spot) else {
+            return;
+        };
+        let using = spot.users.iter().find(|using| using.key == key).copied();
+        if let (Some(using), Some(given)) = (using, spot.given_mut()) {
+            given.tell_end(LocalEnd {
+                user,
+                mode: using.mode,
+                token: using.token,
+                cause,
+                waited_ms: millis(waited),
+                held_ms: millis(held),
+            });
+        }
     }
 
     /// Sends the core the end of a claim.

@@ -228,6 +228,7 @@ impl Desk {
             newest_exclusive: newest.exclusive,
             grants: 0,
             kept,
+            ended: Vec::new(),
         };
         let first = self
             .outbox

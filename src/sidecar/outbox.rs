@@ -346,7 +346,7 @@ fn estimate(operation: &Operation) -> usize {
                 let pairs = kept.metadata.iter().map(|(k, v)| k.len() + v.len() + 8);
                 pairs.sum::<usize>() + 256
             });
-            kept.sum::<usize>() + 64
+            kept.sum::<usize>() + 256 * back.ended.len() + 64
         }
         Operation::InUse { .. } | Operation::Rename { .. } => 256,
         Operation::Release(_) | Operation::Refill { .. } | Operation::Close => 32,

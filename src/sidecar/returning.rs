@@ -55,6 +55,9 @@ impl Desk {
     }
 
     fn push_return(&mut self, now: Instant, id: SpotId, kept: Vec<Kept>) -> Seq {
+        let spot = self.spots.get_mut(id).expect("the caller has it");
+        let given = spot.given_mut();
+        let ended = given.map(|given| std::mem::take(&mut given.ended));
         let spot = self.spots.get(id).expect("the caller has it");
         let given = spot.given().expect("only a delegation is given back");
         if given.recalled {
@@ -66,6 +69,7 @@ impl Desk {
             newest_exclusive: given.newest_exclusive,
             grants: given.hits,
             kept,
+            ended: ended.unwrap_or_default().into(),
         };
         let kept = u32::try_from(back.kept.len()).unwrap_or(u32::MAX);
         self.quorum.doubt(now);
@@ -151,6 +155,7 @@ impl Desk {
             newest_exclusive: (mode == Some(Mode::Exclusive)).then_some(token),
             grants: 0,
             kept: kept.into_iter().collect(),
+            ended: Vec::new(),
         };
         let seq = self
             .outbox

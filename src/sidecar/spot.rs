@@ -2,10 +2,11 @@
 //! In: claims that come and go, what the core says. Out: who is next, with which token.
 //! Never: two incompatible users, a token twice, or a user without the core's leave.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::hold::Key;
-use crate::table::command::{Mode, Party};
+use crate::table::command::{LocalEnd, Mode, Party};
+use crate::table::delegation::ENDED_TOLD_MAX;
 use crate::table::id::{LockName, Revision, Seq, Token};
 use crate::table::queue::PASSED_MAX;
 use crate::table::token::TokenBlock;
@@ -107,6 +108,8 @@ pub struct Given {
     pub newest_exclusive: Option<Token>,
     /// Claims that needed no question to the core.
     pub hits: u64,
+    /// The newest claims that have held under it and are over.
+    pub ended: VecDeque<LocalEnd>,
 }
 
 /// One lock at this sidecar.
@@ -157,7 +160,16 @@ impl Given {
             newest: None,
             newest_exclusive: None,
             hits: 0,
+            ended: VecDeque::new(),
         }
+    }
+
+    /// A claim under it is over.
+    pub fn tell_end(&mut self, end: LocalEnd) {
+        if self.ended.len() == ENDED_TOLD_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(end);
     }
 
     /// How many tokens are left.

@@ -207,6 +207,26 @@ pub struct Return {
     pub grants: u64,
     /// Local claims that still hold.
     pub kept: Vec<Kept>,
+    /// Local claims that have held and ended, the newest [`super::delegation::ENDED_TOLD_MAX`] of them: for
+    /// history.
+    pub ended: Vec<LocalEnd>,
+}
+
+/// A local claim that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalEnd {
+    /// Who.
+    pub user: User,
+    /// How it held: exclusive or shared.
+    pub mode: Mode,
+    /// Its token.
+    pub token: Token,
+    /// Why it ended.
+    pub cause: EndCause,
+    /// How long the sidecar saw it wait, in elapsed milliseconds.
+    pub waited_ms: u64,
+    /// How long the sidecar saw it held, in elapsed milliseconds.
+    pub held_ms: u64,
 }
 
 /// A local claim that goes on as a plain one.

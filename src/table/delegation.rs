@@ -23,6 +23,9 @@ pub const BLOCK_MAX: u32 = 1 << 16;
 /// A renewal that acknowledges no recall told with the answers to the last so many renewals is refused:
 /// whoever renews and hears nothing must not keep what others wait for.
 pub const UNHEARD_MAX: u64 = 8;
+/// Of local claims that ended under a delegation, so many are told in history when it is returned; a lock
+/// that is used thousands of times a second would fill it.
+pub const ENDED_TOLD_MAX: usize = 16;
 /// Most recalls that are told again with one renewal; the rest when some of these are back.
 const RECALLS_TOLD_MAX: usize = 1_024;
 
@@ -369,9 +372,12 @@ impl Table {
         // Of the claim in whose name it was asked for, history has the grant already, and no end if it
         // goes on.
         let goes_on = back.kept.iter().any(|kept| kept.user.claim_id == first);
+        let ended = back.ended.iter().any(|end| end.user.claim_id == first);
+        let note: Arc<str> = Arc::from(format!("{} local grants", back.grants));
+        self.tell_ended(step, name, &locks[0], back, &note);
         let ending = Ending {
-            note: Arc::from(format!("{} local grants", back.grants)),
-            told: !goes_on,
+            note,
+            told: !goes_on && !ended,
             ..Ending::of(EndCause::Released)
         };
         self.end(step, name, ending);
@@ -390,6 +396,41 @@ impl Table {
         OperationReply::Returned {
             revision,
             kept: true,
+        }
+    }
+
+    /// What history is to tell of local claims that are over.
+    fn tell_ended(
+        &mut self,
+        step: &mut Step,
+        name: ClaimRef,
+        want: &Want,
+        back: &Return,
+        note: &Arc<str>,
+    ) {
+        let first = self.claims[&name].claim_id.clone();
+        let skipped = back.ended.len().saturating_sub(ENDED_TOLD_MAX);
+        for (place, end) in back.ended.iter().enumerate().skip(skipped) {
+            let locks = vec![Want {
+                name: want.name.clone(),
+                mode: end.mode,
+            }];
+            let tokens = vec![end.token];
+            if end.user.claim_id != first {
+                let granted = HistoryEvent::Granted {
+                    tokens: tokens.clone(),
+                };
+                self.record_of(step, name, end.user.clone(), locks.clone(), granted);
+            }
+            let last = place + 1 == back.ended.len();
+            let event = HistoryEvent::Ended {
+                tokens,
+                cause: end.cause,
+                waited_ms: Some(end.waited_ms),
+                held_ms: Some(end.held_ms),
+                note: if last { note.clone() } else { Arc::from("") },
+            };
+            self.record_of(step, name, end.user.clone(), locks, event);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::apply::Step;
 use super::claim::CLAIM_IS_LIVE;
+use super::command::{User, Want};
 use super::id::{ClaimRef, Revision};
 use super::state::{HistoryEvent, HistoryRecord, Key, Table};
 
@@ -23,17 +24,35 @@ impl Table {
         name: ClaimRef,
         event: HistoryEvent,
     ) -> Revision {
-        let revision = self.bump();
         let claim = self.claims.get(&name).expect(CLAIM_IS_LIVE);
+        let user = User {
+            claim_id: claim.claim_id.clone(),
+            owner: claim.owner.clone(),
+            trace_id: claim.trace_id.clone(),
+        };
+        let locks = claim.locks.clone();
+        self.record_of(step, name, user, locks, event)
+    }
+
+    /// Appends a record about a claim that the table need not have.
+    pub(super) fn record_of(
+        &mut self,
+        step: &mut Step,
+        name: ClaimRef,
+        user: User,
+        locks: Vec<Want>,
+        event: HistoryEvent,
+    ) -> Revision {
+        let revision = self.bump();
         let record = HistoryRecord {
             index: step.index,
             event,
-            locks: claim.locks.clone(),
+            locks,
             claim: name,
-            claim_id: claim.claim_id.clone(),
-            owner: claim.owner.clone(),
+            claim_id: user.claim_id,
+            owner: user.owner,
             identity: self.identity_of(name.session),
-            trace_id: claim.trace_id.clone(),
+            trace_id: user.trace_id,
         };
         self.history.insert(revision, record);
         self.dirty.insert(Key::History(revision));

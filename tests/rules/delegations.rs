@@ -40,6 +40,7 @@ fn back(claim: ClaimRef, newest: Option<Token>, kept: Vec<Kept>) -> Operation {
         newest_exclusive: newest,
         grants: 1,
         kept,
+        ended: Vec::new(),
     })
 }
 
@@ -138,6 +139,7 @@ fn rule_6_local_claims_that_hold_go_on_as_plain_ones_in_the_entry_of_the_return(
         newest_exclusive: None,
         grants: 2,
         kept: vec![kept(0), kept(1)],
+        ended: Vec::new(),
     });
     let (_, effects) = cell.operate(pods[0], back);
     assert!(grants(&effects).is_empty(), "two readers are left");
@@ -219,4 +221,59 @@ fn rule_6_locks_with_a_lock_delay_are_not_delegated() {
     };
     let (reply, _) = cell.operate(pods[0], Operation::Delegate { acquire, block: 10 });
     assert!(matches!(reply, OperationReply::Granted(_)));
+}
+
+#[test]
+fn rule_3_local_grants_are_in_the_history_once_the_lock_is_returned() {
+    use sidelock::table::state::HistoryEvent;
+    let (mut cell, pods) = Cell::with_sessions(1);
+    let (lent, given) = lend(&mut cell, pods[0], "a", X);
+    let mine = tokens(given.block);
+    let end = |who: &str, token, held_ms| LocalEnd {
+        user: user(who),
+        mode: X,
+        token,
+        cause: EndCause::LeaseExpired,
+        waited_ms: 1,
+        held_ms,
+    };
+    let first = cell.table.history().next().expect("it was granted");
+    let first = first.1.claim_id.to_string();
+    let ended = vec![
+        end(&first, given.grant.tokens[0], 10),
+        end("second", mine[0], 20),
+    ];
+    let back = Operation::Return(Return {
+        delegation: lent.seq,
+        newest: Some(mine[1]),
+        newest_exclusive: Some(mine[1]),
+        grants: 2,
+        kept: vec![Kept {
+            user: user("third"),
+            mode: X,
+            token: mine[1],
+            priority: 0,
+            metadata: std::collections::BTreeMap::new(),
+        }],
+        ended,
+    });
+    cell.operate(pods[0], back);
+    let told = cell.table.history().map(|(_, record)| {
+        let event = match &record.event {
+            HistoryEvent::Granted { tokens } => format!("granted {}", tokens[0]),
+            HistoryEvent::Ended { cause, held_ms, .. } => format!("{cause:?} {held_ms:?}"),
+            other => format!("{other:?}"),
+        };
+        format!("{} {event}", record.claim_id)
+    });
+    let mut told: Vec<String> = told.collect();
+    told.reverse(); // it is told newest first
+    let expected = [
+        format!("{first} granted {}", given.grant.tokens[0]),
+        format!("{first} LeaseExpired Some(10)"),
+        format!("second granted {}", mine[0]),
+        "second LeaseExpired Some(20)".to_owned(),
+        format!("third granted {}", mine[1]),
+    ];
+    assert_eq!(told, expected);
 }

@@ -97,6 +97,60 @@ fn acquire() -> impl Strategy<Value = Acquire> {
         )
 }
 
+fn user() -> impl Strategy<Value = User> {
+    (claim_id(), owner_id(), text()).prop_map(|(claim_id, owner, trace_id)| User {
+        claim_id,
+        owner,
+        trace_id,
+    })
+}
+
+fn local_mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Exclusive), Just(Mode::Shared)]
+}
+
+fn kept() -> impl Strategy<Value = Kept> {
+    (user(), local_mode(), token(), 0..=PRIORITY_MAX, metadata()).prop_map(
+        |(user, mode, token, priority, metadata)| Kept {
+            user,
+            mode,
+            token,
+            priority,
+            metadata,
+        },
+    )
+}
+
+fn local_end() -> impl Strategy<Value = LocalEnd> {
+    let times = any::<(u64, u64)>();
+    (user(), local_mode(), token(), end_cause(), times).prop_map(
+        |(user, mode, token, cause, (waited_ms, held_ms))| LocalEnd {
+            user,
+            mode,
+            token,
+            cause,
+            waited_ms,
+            held_ms,
+        },
+    )
+}
+
+fn back() -> impl Strategy<Value = Return> {
+    let newest = || proptest::option::of(token());
+    let kept = proptest::collection::vec(kept(), 0..3);
+    let ended = proptest::collection::vec(local_end(), 0..3);
+    (any::<(u64, u64)>(), newest(), newest(), kept, ended).prop_map(
+        |((delegation, grants), newest, newest_exclusive, kept, ended)| Return {
+            delegation: Seq(delegation),
+            newest,
+            newest_exclusive,
+            grants,
+            kept,
+            ended,
+        },
+    )
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         acquire().prop_map(Operation::Acquire),
@@ -112,6 +166,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             claim: Seq(claim),
             value,
         }),
+        back().prop_map(Operation::Return),
         Just(Operation::Close),
     ]
 }

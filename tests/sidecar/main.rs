@@ -3,3 +3,4 @@
 mod cell;
 mod claims;
 mod cuts;
+mod cycles;

@@ -5,9 +5,11 @@ use super::error::{
     ConvertError, Converted, Problem, all, claim_id, each, fault, owner_id, present, token,
 };
 use super::reply::grant;
-use super::request::priority;
+use super::request::{end_cause, priority};
 use crate::table::attachment::AttachedDelegation;
-use crate::table::command::{Delegated, Kept, Mode, Operation, OperationReply, Return, User};
+use crate::table::command::{
+    Delegated, Kept, LocalEnd, Mode, Operation, OperationReply, Return, User,
+};
 use crate::table::delegation::{Pledge, Recall};
 use crate::table::id::{Revision, Seq, SessionId, Token};
 use crate::table::token::TokenBlock;
@@ -60,14 +62,9 @@ impl TryFrom<v1::User> for User {
 
 impl From<&Kept> for v1::Kept {
     fn from(kept: &Kept) -> Self {
-        let mode = match kept.mode {
-            Mode::Exclusive => v1::Mode::Exclusive,
-            Mode::Shared => v1::Mode::Shared,
-            Mode::Semaphore { .. } => v1::Mode::Semaphore,
-        };
         Self {
             user: Some((&kept.user).into()),
-            mode: mode.into(),
+            mode: raw_mode(kept.mode).into(),
             token: kept.token.get(),
             priority: kept.priority.into(),
             metadata: kept.metadata.clone(),
@@ -81,17 +78,56 @@ impl TryFrom<v1::Kept> for Kept {
     fn try_from(kept: v1::Kept) -> Converted<Self> {
         Ok(Self {
             user: present("Kept.user", kept.user)?.try_into()?,
-            mode: match v1::Mode::try_from(kept.mode) {
-                Ok(v1::Mode::Exclusive) => Mode::Exclusive,
-                Ok(v1::Mode::Shared) => Mode::Shared,
-                Ok(v1::Mode::Semaphore | v1::Mode::Unspecified) | Err(_) => {
-                    return fault("Kept.mode", Problem::Range);
-                }
-            },
+            mode: mode("Kept.mode", kept.mode)?,
             token: token("Kept.token", kept.token)?,
             priority: priority("Kept.priority", kept.priority)?,
             metadata: kept.metadata,
         })
+    }
+}
+
+impl From<&LocalEnd> for v1::LocalEnd {
+    fn from(end: &LocalEnd) -> Self {
+        Self {
+            user: Some((&end.user).into()),
+            mode: raw_mode(end.mode).into(),
+            token: end.token.get(),
+            cause: v1::EndCause::from(end.cause).into(),
+            waited_ms: end.waited_ms,
+            held_ms: end.held_ms,
+        }
+    }
+}
+
+impl TryFrom<v1::LocalEnd> for LocalEnd {
+    type Error = ConvertError;
+
+    fn try_from(end: v1::LocalEnd) -> Converted<Self> {
+        Ok(Self {
+            user: present("LocalEnd.user", end.user)?.try_into()?,
+            mode: mode("LocalEnd.mode", end.mode)?,
+            token: token("LocalEnd.token", end.token)?,
+            cause: end_cause("LocalEnd.cause", end.cause)?,
+            waited_ms: end.waited_ms,
+            held_ms: end.held_ms,
+        })
+    }
+}
+
+/// How a local claim holds: no delegation is of permits.
+fn mode(field: &'static str, raw: i32) -> Converted<Mode> {
+    match v1::Mode::try_from(raw) {
+        Ok(v1::Mode::Exclusive) => Ok(Mode::Exclusive),
+        Ok(v1::Mode::Shared) => Ok(Mode::Shared),
+        Ok(v1::Mode::Semaphore | v1::Mode::Unspecified) | Err(_) => fault(field, Problem::Range),
+    }
+}
+
+fn raw_mode(mode: Mode) -> v1::Mode {
+    match mode {
+        Mode::Exclusive => v1::Mode::Exclusive,
+        Mode::Shared => v1::Mode::Shared,
+        Mode::Semaphore { .. } => v1::Mode::Semaphore,
     }
 }
 
@@ -103,6 +139,7 @@ impl From<&Return> for v1::Return {
             newest_exclusive: back.newest_exclusive.map_or(0, Token::get),
             grants: back.grants,
             kept: each(&back.kept),
+            ended: each(&back.ended),
         }
     }
 }
@@ -121,6 +158,7 @@ impl TryFrom<v1::Return> for Return {
             newest_exclusive: newest("Return.newest_exclusive", back.newest_exclusive)?,
             grants: back.grants,
             kept: all(back.kept)?,
+            ended: all(back.ended)?,
         })
     }
 }

@@ -7,15 +7,11 @@
 //! only to owners that have no other claim, so whoever uses it waits for nothing. An owner that comes to
 //! have more takes its claims back into the table first (`Return` with `kept`), where all is exact.
 
-use std::sync::Arc;
-
 use super::apply::Step;
-use super::claim::{CLAIM_IS_LIVE, Ending, party_entry};
-use super::command::{
-    Delegated, Effect, EndCause, Grant, Kept, Mode, OperationReply, Party, Return, User, Want,
-};
-use super::id::{ClaimRef, LockName, RenewalNumber, Revision, Seq, SessionId};
-use super::state::{Claim, HistoryEvent, Key, PartyEntry, Place, Stage, Table};
+use super::claim::{CLAIM_IS_LIVE, party_entry};
+use super::command::{Delegated, Effect, EndCause, Grant, OperationReply, Party, User, Want};
+use super::id::{ClaimRef, LockName, RenewalNumber, Seq, SessionId};
+use super::state::{Key, PartyEntry, Place, Stage, Table};
 use super::token::TokenBlock;
 
 /// Most tokens of one block.
@@ -345,143 +341,6 @@ impl Table {
         }
         step.suspects.insert((name.session, user.owner.clone()));
         OperationReply::Noted
-    }
-
-    /// Ends a delegation. Its local claims that still hold become plain ones before anybody else can be
-    /// granted the lock.
-    pub(super) fn return_delegation(
-        &mut self,
-        step: &mut Step,
-        session: SessionId,
-        seq: Seq,
-        back: &Return,
-    ) -> OperationReply {
-        let name = ClaimRef {
-            session,
-            seq: back.delegation,
-        };
-        if !self.is_delegated(name) {
-            return OperationReply::Returned {
-                revision: self.counters.revision,
-                kept: false,
-            };
-        }
-        let claim = &self.claims[&name];
-        let locks = claim.locks.clone();
-        let first = claim.claim_id.clone();
-        // Of the claim in whose name it was asked for, history has the grant already, and no end if it
-        // goes on.
-        let goes_on = back.kept.iter().any(|kept| kept.user.claim_id == first);
-        let ended = back.ended.iter().any(|end| end.user.claim_id == first);
-        let note: Arc<str> = Arc::from(format!("{} local grants", back.grants));
-        self.tell_ended(step, name, &locks[0], back, &note);
-        let ending = Ending {
-            note,
-            told: !goes_on && !ended,
-            ..Ending::of(EndCause::Released)
-        };
-        self.end(step, name, ending);
-        let mut revision = self.counters.revision;
-        for (place, kept) in (0..).zip(&back.kept) {
-            let claim = ClaimRef {
-                session,
-                seq: Seq(seq.0 + place),
-            };
-            let told = kept.user.claim_id != first;
-            revision = self.keep(step, claim, &locks[0], kept, told);
-        }
-        let lock = self.lock_mut(&locks[0].name);
-        lock.newest.any = lock.newest.any.max(back.newest);
-        lock.newest.exclusive = lock.newest.exclusive.max(back.newest_exclusive);
-        OperationReply::Returned {
-            revision,
-            kept: true,
-        }
-    }
-
-    /// What history is to tell of local claims that are over.
-    fn tell_ended(
-        &mut self,
-        step: &mut Step,
-        name: ClaimRef,
-        want: &Want,
-        back: &Return,
-        note: &Arc<str>,
-    ) {
-        let first = self.claims[&name].claim_id.clone();
-        let skipped = back.ended.len().saturating_sub(ENDED_TOLD_MAX);
-        for (place, end) in back.ended.iter().enumerate().skip(skipped) {
-            let locks = vec![Want {
-                name: want.name.clone(),
-                mode: end.mode,
-            }];
-            let tokens = vec![end.token];
-            if end.user.claim_id != first {
-                let granted = HistoryEvent::Granted {
-                    tokens: tokens.clone(),
-                };
-                self.record_of(step, name, end.user.clone(), locks.clone(), granted);
-            }
-            let last = place + 1 == back.ended.len();
-            let event = HistoryEvent::Ended {
-                tokens,
-                cause: end.cause,
-                waited_ms: Some(end.waited_ms),
-                held_ms: Some(end.held_ms),
-                note: if last { note.clone() } else { Arc::from("") },
-            };
-            self.record_of(step, name, end.user.clone(), locks, event);
-        }
-    }
-
-    /// A local claim as a plain one that holds; `told`: history is to tell of its grant.
-    fn keep(
-        &mut self,
-        step: &mut Step,
-        name: ClaimRef,
-        want: &Want,
-        kept: &Kept,
-        told: bool,
-    ) -> Revision {
-        let want = Want {
-            name: want.name.clone(),
-            mode: kept.mode,
-        };
-        let claim = Claim {
-            claim_id: kept.user.claim_id.clone(),
-            owner: kept.user.owner.clone(),
-            locks: vec![want.clone()],
-            priority: kept.priority,
-            metadata: kept.metadata.clone(),
-            value: None,
-            trace_id: kept.user.trace_id.clone(),
-            stage: Stage::Holding {
-                tokens: vec![kept.token],
-                granted: self.counters.revision,
-                breaking: false,
-            },
-        };
-        self.parties.insert(party_entry(name, &claim));
-        self.claims.insert(name, Box::new(claim));
-        self.dirty.insert(Key::Claim(name));
-        let revision = if told {
-            let tokens = vec![kept.token];
-            self.record(step, name, HistoryEvent::Granted { tokens })
-        } else {
-            self.bump()
-        };
-        let lock = self.lock_mut(&want.name);
-        lock.holders.insert(name);
-        lock.used.add(want.mode);
-        lock.limits.add(want.mode);
-        lock.newest.any = lock.newest.any.max(Some(kept.token));
-        if want.mode == Mode::Exclusive {
-            lock.newest.exclusive = lock.newest.exclusive.max(Some(kept.token));
-        }
-        self.touch(step, &want.name, revision);
-        step.suspects
-            .insert((name.session, kept.user.owner.clone()));
-        revision
     }
 
     /// Who uses a delegation, as far as its sidecar has said.

@@ -19,6 +19,7 @@ pub mod queue;
 pub mod delegation;
 pub mod history;
 pub mod policy;
+mod returned;
 pub mod token;
 pub mod verify;
 

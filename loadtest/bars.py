@@ -118,7 +118,7 @@ class Bars:
         """Three times what the cell can do, at a rate that does not wait for answers."""
         url, process = self.pod("--no-delegations")
         peak = self.median("pairs_per_s", "sidelock", [url], 256)
-        over = self.run("sidelock", [url], 2048, "--rate", str(3 * peak))
+        over = self.run("sidelock", [url], 8192, "--rate", str(3 * peak))
         self.tell("overload", peak_pairs_per_s=peak, goodput=over["pairs_per_s"], ratio=over["pairs_per_s"] / peak,
                   refused_per_s=over["refused_per_s"], refused_p50_ms=over["refused_p50_ms"], refused_p99_ms=over["refused_p99_ms"],
                   p99_ms=over["acquire_p99_ms"], sidecar_mb=rss_mb(process.pid))

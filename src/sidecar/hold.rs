@@ -123,7 +123,7 @@ pub enum Stage {
 }
 
 /// How a claim ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// The final state.
     pub state: ClaimState,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::{Desk, Rules};
 use super::handle::ClaimEventKind;
-use super::hold::{Ended, Hold, Journal, Key, Stage};
+use super::hold::{Hold, Journal, Key, Stage};
 use super::outbox::{AskOf, Purpose};
 use super::saved::{Newest, Record, Saved, SavedHold, SavedSession, SavedStage};
 use super::session::Session;
@@ -277,14 +277,9 @@ fn saved(hold: &Hold) -> Option<SavedHold> {
             since: *since,
             until: *until,
         },
-        Stage::Ended(ended) if ended.used_up || hold.queue || hold.recorded => SavedStage::Ended {
-            state: ended.state,
-            reason: ended.reason,
-            tokens: ended.tokens.clone(),
-            used_up: ended.used_up,
-            release_at: ended.release_at,
-            forget_at: ended.forget_at,
-        },
+        Stage::Ended(ended) if ended.used_up || hold.queue || hold.recorded => {
+            SavedStage::Ended(ended.clone())
+        }
         Stage::Ended(_) => return None,
     };
     Some(SavedHold {
@@ -338,21 +333,7 @@ fn revived(saved: SavedHold, now: Instant) -> Hold {
                 until,
             }
         }
-        SavedStage::Ended {
-            state,
-            reason,
-            tokens,
-            used_up,
-            release_at,
-            forget_at,
-        } => Stage::Ended(Ended {
-            state,
-            reason,
-            tokens,
-            used_up,
-            release_at,
-            forget_at,
-        }),
+        SavedStage::Ended(ended) => Stage::Ended(ended),
     };
     hold
 }

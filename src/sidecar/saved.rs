@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handle::{ClaimAsk, ClaimState, Reason};
+use super::handle::ClaimAsk;
+use super::hold::Ended;
 use crate::table::command::Mode;
 use crate::table::id::{ClaimId, Generation, Seq, SessionId, SessionKey, Token};
 use crate::world::clock::Instant;
@@ -70,20 +71,7 @@ pub enum SavedStage {
         until: Instant,
     },
     /// Over, and remembered.
-    Ended {
-        /// How.
-        state: ClaimState,
-        /// Why.
-        reason: Option<Reason>,
-        /// What it held.
-        tokens: Vec<Token>,
-        /// The id cannot be claimed again.
-        used_up: bool,
-        /// A release that waits for `min_hold`.
-        release_at: Option<Instant>,
-        /// When it may be forgotten.
-        forget_at: Instant,
-    },
+    Ended(Ended),
 }
 
 /// The newest tokens given under a delegation: of all, and of exclusive claims.

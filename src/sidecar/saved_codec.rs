@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::handle::{ClaimAsk, ClaimState, Reason};
+use super::hold::Ended;
 use super::saved::{Newest, Record, SavedHold, SavedSession, SavedStage};
 use crate::table::command::Acquire;
 use crate::table::id::{ClaimId, Generation, OwnerId, Seq, SessionId, SessionKey, Token};
@@ -95,22 +96,17 @@ fn encode_hold(hold: &SavedHold) -> state::Hold {
             };
             (tokens.as_slice(), Stage::Held(held))
         }
-        SavedStage::Ended {
-            state,
-            reason,
-            tokens,
-            used_up,
-            release_at,
-            forget_at,
-        } => {
-            let ended = state::Ended {
-                state: number(STATES, state),
-                reason: reason.map_or(0, |reason| number(REASONS, &reason) + 1),
-                used_up: *used_up,
-                release_at_us: release_at.map(instant_us),
-                forget_at_us: instant_us(*forget_at),
+        SavedStage::Ended(ended) => {
+            let wire = state::Ended {
+                state: number(STATES, &ended.state),
+                reason: ended
+                    .reason
+                    .map_or(0, |reason| number(REASONS, &reason) + 1),
+                used_up: ended.used_up,
+                release_at_us: ended.release_at.map(instant_us),
+                forget_at_us: instant_us(ended.forget_at),
             };
-            (tokens.as_slice(), Stage::Ended(ended))
+            (ended.tokens.as_slice(), Stage::Ended(wire))
         }
     };
     let owner = ask.owner.clone();
@@ -158,7 +154,7 @@ fn decode_hold(hold: state::Hold) -> Option<SavedHold> {
             since: instant(held.since_us),
             until: instant(held.until_us),
         },
-        Stage::Ended(ended) => SavedStage::Ended {
+        Stage::Ended(ended) => SavedStage::Ended(Ended {
             state: *STATES.get(place(ended.state)?)?,
             reason: match ended.reason {
                 0 => None,
@@ -168,7 +164,7 @@ fn decode_hold(hold: state::Hold) -> Option<SavedHold> {
             used_up: ended.used_up,
             release_at: ended.release_at_us.map(instant),
             forget_at: instant(ended.forget_at_us),
-        },
+        }),
     };
     Some(SavedHold {
         id: acquire.claim_id,

@@ -215,21 +215,7 @@ impl Cell {
 
     /// Looks until there is something to see.
     pub async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-        let clock = BootClock;
-        let start = clock.now();
-        loop {
-            if let Some(seen) = look().await {
-                return seen;
-            }
-            let waited = clock.now().since(start);
-            assert!(
-                waited < PATIENCE,
-                "{what} did not come in {waited:?}: {}",
-                self.logs()
-            );
-            // Between two looks at another process there is no event to await.
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
+        until(what, look, || self.logs()).await
     }
 
     fn logs(&self) -> String {
@@ -266,6 +252,29 @@ impl Drop for Cell {
                 child.wait().ok();
             }
         }
+    }
+}
+
+/// Looks until there is something to see; if there never is, says what the logs end with.
+pub async fn until<T>(
+    what: &str,
+    look: impl AsyncFn() -> Option<T>,
+    logs: impl Fn() -> String,
+) -> T {
+    let clock = BootClock;
+    let start = clock.now();
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        let waited = clock.now().since(start);
+        assert!(
+            waited < PATIENCE,
+            "{what} did not come in {waited:?}: {}",
+            logs()
+        );
+        // Between two looks at another process there is no event to await.
+        tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use sidelock::world::clock::{BootClock, Clock};
+
+use crate::cell::until;
 
 /// Longest that anything waited for may take; a loaded machine needs some of it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -188,21 +189,7 @@ impl Pod {
 
     /// Looks until there is something to see.
     pub async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-        let clock = BootClock;
-        let start = clock.now();
-        loop {
-            if let Some(seen) = look().await {
-                return seen;
-            }
-            let waited = clock.now().since(start);
-            assert!(
-                waited < PATIENCE,
-                "{what} did not come in {waited:?}: {}",
-                self.log()
-            );
-            // Between two looks at another process there is no event to await.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until(what, look, || self.log()).await
     }
 
     /// The end of what it has logged.

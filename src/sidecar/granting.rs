@@ -8,7 +8,7 @@ use super::handle::{ClaimAnswer, ClaimAsk, ClaimError, Contention, Reason, Sidec
 use super::hold::{CallerId, Key};
 use super::outbox::{AskOf, Purpose};
 use super::spot::{SpotId, Stage};
-use crate::table::command::{Mode, Operation, Party};
+use crate::table::command::{Mode, Operation, Party, Want};
 use crate::table::id::{ClaimRef, Seq, SessionId};
 use crate::table::policy::WAITERS_MAX;
 use crate::world::clock::Instant;
@@ -17,7 +17,7 @@ type Claimed = Result<ClaimAnswer, ClaimError>;
 
 impl Desk {
     /// How a claim can be granted here, if it can. Claims over several locks, with a value or a minimum
-    /// hold, of semaphores, and of owners that have another claim are the core's business.
+    /// hold, and of owners that have another claim are the core's business.
     pub(super) fn mode_here(&mut self, now: Instant, ask: &ClaimAsk) -> Option<Mode> {
         let [want] = ask.locks.as_slice() else {
             return None;
@@ -26,14 +26,43 @@ impl Desk {
             return None;
         }
         let plain = ask.value.is_none() && ask.min_hold.is_zero();
-        if !plain || matches!(want.mode, Mode::Semaphore { .. }) || self.has_other_claims(ask) {
+        if !plain || self.has_other_claims(ask) {
+            return None;
+        }
+        let spot = self.spots.of(&want.name);
+        let of_permits = spot
+            .and_then(|id| self.spots.get(id))
+            .map(|spot| spot.is_of_permits());
+        let wants_permits = matches!(want.mode, Mode::Semaphore { .. });
+        if of_permits.is_some_and(|of_permits| of_permits != wants_permits) {
             return None;
         }
         let habits = &self.habits;
+        if wants_permits {
+            let here = habits.keeps(&want.name, now) || self.free_permits(want).is_some();
+            return here.then_some(want.mode);
+        }
         // Readers that are not kept have no turns to share.
         let together = habits.keeps(&want.name, now)
             || (want.mode == Mode::Exclusive && habits.lines_up(&want.name, now));
-        (together || self.spots.of(&want.name).is_some()).then_some(want.mode)
+        (together || spot.is_some()).then_some(want.mode)
+    }
+
+    /// Permits of a semaphore that are kept here unused.
+    fn free_permits(&self, want: &Want) -> Option<SpotId> {
+        self.spots.all_of(&want.name).find(|id| {
+            let spot = self.spots.get(*id);
+            spot.is_some_and(|spot| spot.is_free_for(want.mode))
+        })
+    }
+
+    /// Where a claim stands in line: all of a lock together, but each for its own permits of a semaphore,
+    /// since there may be more of those elsewhere.
+    fn spot_for(&self, want: &Want) -> Option<SpotId> {
+        match want.mode {
+            Mode::Semaphore { .. } => self.free_permits(want),
+            Mode::Exclusive | Mode::Shared => self.spots.of(&want.name),
+        }
     }
 
     /// Puts a new claim in line for its lock. It is granted at once if nothing stands in the way.
@@ -45,9 +74,10 @@ impl Desk {
         mode: Mode,
     ) -> Now<Claimed> {
         let hold = self.holds.get_mut(&key).expect("just made");
-        let name = hold.ask.locks[0].name.clone();
+        let want = hold.ask.locks[0].clone();
+        let name = want.name.clone();
         let priority = hold.ask.priority;
-        let id = match self.spots.of(&name) {
+        let id = match self.spot_for(&want) {
             Some(id) => id,
             None => {
                 let id = self.spots.insert(name.clone());

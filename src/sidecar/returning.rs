@@ -9,7 +9,7 @@ use super::handle::ClaimAsk;
 use super::hold::{Key, Stage as HoldStage};
 use super::outbox::{AskOf, Purpose};
 use super::spot::{SpotId, Stage};
-use crate::table::command::{Kept, Mode, Operation, Return, User};
+use crate::table::command::{Kept, Mode, Operation, Return, User, Want};
 use crate::table::id::{OwnerId, Revision, Seq, Token};
 use crate::world::clock::Instant;
 
@@ -37,14 +37,21 @@ impl Desk {
             .and_then(|owner| self.by_owner.get(owner));
         let owned: Vec<Key> = owned.into_iter().flatten().copied().collect();
         let of_owner = owned.iter().filter_map(|key| self.holds.get(key)?.spot);
-        let of_locks = ask
-            .locks
-            .iter()
-            .filter_map(|want| self.spots.of(&want.name));
+        let of_locks = ask.locks.iter().flat_map(|want| self.in_the_way_of(want));
         let spots: Vec<SpotId> = of_owner.chain(of_locks).collect();
         for id in spots {
             self.surrender(now, id);
         }
+    }
+
+    /// What is here of a lock and would keep a claim from it at the core. Permits keep no others away: there
+    /// may be more, and if not, they are called back.
+    fn in_the_way_of<'a>(&'a self, want: &'a Want) -> impl Iterator<Item = SpotId> + 'a {
+        let wants_permits = matches!(want.mode, Mode::Semaphore { .. });
+        self.spots.all_of(&want.name).filter(move |id| {
+            let spot = self.spots.get(*id);
+            spot.is_some_and(|spot| !(wants_permits && spot.is_of_permits()))
+        })
     }
 
     /// Gives a delegation back that nobody uses. Those that still wait ask for it anew.

@@ -310,6 +310,24 @@ impl Spot {
             .is_some_and(|given| given.refilling && given.tokens() == 0 && given.first.is_none())
     }
 
+    /// Whether a claim that comes now gets the lock at once.
+    pub fn is_free_for(&self, mode: Mode) -> bool {
+        self.given()
+            .is_some_and(|given| given.mode == mode && !given.recalled)
+            && self.users.is_empty()
+            && self.queue.is_empty()
+    }
+
+    /// Whether it is for permits of a semaphore.
+    pub fn is_of_permits(&self) -> bool {
+        let mode = match &self.stage {
+            Stage::Unsent => self.queue.first().map(|waiter| waiter.mode),
+            Stage::Sent(asked) | Stage::Queued { asked, .. } => Some(asked.mode),
+            Stage::Given(given) => Some(given.mode),
+        };
+        matches!(mode, Some(Mode::Semaphore { .. }))
+    }
+
     /// Gives the lock to the next claim, if the delegation covers it, it fits beside the users, a token is
     /// left, and nobody else waits for the delegation.
     pub fn next_turn(&mut self) -> Option<Turn> {
@@ -318,12 +336,13 @@ impl Spot {
         let fits = match mode {
             Mode::Exclusive => self.users.is_empty(),
             Mode::Shared => self.users.iter().all(|user| user.mode == Mode::Shared),
-            Mode::Semaphore { .. } => false,
+            // Further permits are delegations of their own.
+            Mode::Semaphore { .. } => self.users.is_empty(),
         };
         let Stage::Given(given) = &mut self.stage else {
             return None;
         };
-        let covered = given.mode == Mode::Exclusive || mode == Mode::Shared;
+        let covered = given.mode == mode || (given.mode, mode) == (Mode::Exclusive, Mode::Shared);
         // The claim that the core was asked for has waited its turn there; further ones have not.
         let due = given.first.is_some() || !given.recalled;
         if !fits || !covered || !due {
@@ -356,7 +375,8 @@ impl Spot {
 #[derive(Debug, Default)]
 pub struct Spots {
     by_id: BTreeMap<SpotId, Box<Spot>>,
-    by_name: BTreeMap<LockName, SpotId>,
+    /// One of each lock; of a semaphore, one for each claim of this sidecar.
+    by_name: BTreeSet<(LockName, SpotId)>,
     by_seq: BTreeMap<Seq, SpotId>,
     /// Kept and not used, oldest first.
     idle: BTreeSet<(Instant, SpotId)>,
@@ -364,9 +384,17 @@ pub struct Spots {
 }
 
 impl Spots {
-    /// The spot of a lock, if there is one.
+    /// The spot of a lock, if there is one; of a semaphore, the oldest.
     pub fn of(&self, name: &LockName) -> Option<SpotId> {
-        self.by_name.get(name).copied()
+        self.all_of(name).next()
+    }
+
+    /// The spots of a lock, by age.
+    pub fn all_of<'a>(&'a self, name: &'a LockName) -> impl Iterator<Item = SpotId> + 'a {
+        self.by_name
+            .range((name.clone(), SpotId(0))..)
+            .take_while(move |(of, _)| of == name)
+            .map(|(_, id)| *id)
     }
 
     /// The spot of this core's name.
@@ -406,7 +434,7 @@ impl Spots {
             fresh: Vec::new(),
             idle_since: None,
         };
-        self.by_name.insert(name, id);
+        self.by_name.insert((name, id));
         self.by_id.insert(id, Box::new(spot));
         id
     }
@@ -416,9 +444,7 @@ impl Spots {
         self.forget_seq(id);
         self.set_idle(id, None);
         let spot = self.by_id.remove(&id)?;
-        if self.by_name.get(&spot.name) == Some(&id) {
-            self.by_name.remove(&spot.name);
-        }
+        self.by_name.remove(&(spot.name.clone(), id));
         Some(*spot)
     }
 

@@ -8,6 +8,7 @@ use super::apply::Step;
 use super::command::{
     Acquire, Effect, EndCause, Grant, OperationReply, Party, Refusal, Release, Was,
 };
+use super::delegation::Patience;
 use super::id::{ClaimRef, LockName, OwnerId, Revision, Token};
 use super::state::{
     Claim, Closed, HistoryEvent, Key, Lock, OwnerKey, PartyEntry, Place, Stage, Table,
@@ -52,12 +53,16 @@ impl Table {
         }
         let place = self.next_place(ask.priority);
         let block = self.block_for(&ask.locks, block);
-        let blocked = ask.locks.iter().find(|want| !self.admits_at(want, place));
+        let patience = self.patience_for(&ask.locks, ask.wait, place);
+        let blocked = ask
+            .locks
+            .iter()
+            .find(|want| !self.admits_at(want, place) || self.limit_is_open(want, place));
         let Some(blocked) = blocked else {
             self.enroll(name, ask, place);
             let owner = self.owner_of(name);
             step.suspects.insert(owner); // others may wait for it now while another of its claims waits
-            self.pledge_to(name, block, false);
+            self.pledge_to(name, block, Patience::Turn);
             let grant = self.grant(step, name).0;
             return match self.delegate(&grant, &ask.locks) {
                 Some(delegated) => OperationReply::Delegated(delegated),
@@ -75,7 +80,7 @@ impl Table {
             .map(|other| self.party(other));
         self.enroll(name, ask, place);
         self.enqueue(name, &ask.locks, place);
-        self.pledge_to(name, block, !ask.wait);
+        self.pledge_to(name, block, patience);
         let owner = self.owner_of(name);
         if let Some(deadlock) = self.find_deadlock(&owner)
             && deadlock.victim == name

@@ -269,6 +269,16 @@ pub enum Mode {
     },
 }
 
+impl Mode {
+    /// The limit that a claim of permits states.
+    pub fn limit(self) -> Option<u32> {
+        match self {
+            Self::Semaphore { limit, .. } => Some(limit),
+            Self::Exclusive | Self::Shared => None,
+        }
+    }
+}
+
 /// Ends one claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {

@@ -9,9 +9,9 @@
 
 use super::apply::Step;
 use super::claim::{CLAIM_IS_LIVE, party_entry};
-use super::command::{Delegated, Effect, EndCause, Grant, OperationReply, Party, User, Want};
+use super::command::{Delegated, Effect, Grant, OperationReply, Party, User, Want};
 use super::id::{ClaimRef, LockName, RenewalNumber, Seq, SessionId};
-use super::state::{Key, PartyEntry, Place, Stage, Table};
+use super::state::{Key, PartyEntry, Stage, Table};
 use super::token::TokenBlock;
 
 /// Most tokens of one block.
@@ -32,8 +32,8 @@ pub enum Pledge {
     Asked {
         /// To be a delegation with so many tokens; 0 for a plain claim.
         block: u32,
-        /// It would not wait, but for the answer to a recall.
-        trial: bool,
+        /// How long.
+        patience: Patience,
     },
     /// It is a delegation.
     Given {
@@ -42,6 +42,17 @@ pub enum Pledge {
         /// Whether others wait for it.
         recall: Recall,
     },
+}
+
+/// What a waiter waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Its turn.
+    Turn,
+    /// The answers to recalls: it would be refused but for locks that may be kept unused.
+    Answers,
+    /// Its turn, unless the answers to recalls show that the semaphore is used with another limit.
+    Limit,
 }
 
 /// How far a recall has come.
@@ -77,18 +88,31 @@ impl Table {
             .collect()
     }
 
-    /// Whether a waiting claim would rather be refused.
+    /// What a waiting claim waits for.
+    pub(super) fn patience_of(&self, name: ClaimRef) -> Patience {
+        match self.pledges.get(&name) {
+            Some(Pledge::Asked { patience, .. }) => *patience,
+            Some(Pledge::Given { .. }) | None => Patience::Turn,
+        }
+    }
+
+    /// Whether a waiting claim may be refused yet, for what the answers to recalls say.
     pub(super) fn is_trial(&self, name: ClaimRef) -> bool {
+        self.patience_of(name) != Patience::Turn
+    }
+
+    /// Whether a claim holds a lock that may be unused: it was not heard yet that it is.
+    pub(super) fn may_be_unused(&self, holder: ClaimRef) -> bool {
         matches!(
-            self.pledges.get(&name),
-            Some(Pledge::Asked { trial: true, .. })
+            self.pledges.get(&holder),
+            Some(Pledge::Given { recall, .. }) if !matches!(recall, Recall::InUse(_))
         )
     }
 
     /// Notes what is special about a claim that is about to wait.
-    pub(super) fn pledge_to(&mut self, name: ClaimRef, block: u32, trial: bool) {
-        if block > 0 || trial {
-            self.put_pledge(name, Pledge::Asked { block, trial });
+    pub(super) fn pledge_to(&mut self, name: ClaimRef, block: u32, patience: Patience) {
+        if block > 0 || patience != Patience::Turn {
+            self.put_pledge(name, Pledge::Asked { block, patience });
         }
     }
 
@@ -154,65 +178,6 @@ impl Table {
         })
     }
 
-    /// What becomes of a claim that is blocked and would not wait: it waits after all while only recalls
-    /// keep it from an answer.
-    pub(super) fn may_be_free(&self, locks: &[Want], place: Place) -> bool {
-        locks
-            .iter()
-            .all(|want| self.admits_at(want, place) || self.awaits_answers(want, place))
-    }
-
-    /// Whether all that keeps a claim from a lock are delegations that have not said whether they use
-    /// it, and tries that wait for the same answers.
-    fn awaits_answers(&self, want: &Want, place: Place) -> bool {
-        let Some(lock) = self.locks.get(&want.name) else {
-            return false;
-        };
-        let answer_is_due = |holder: &ClaimRef| {
-            matches!(
-                self.pledges.get(holder),
-                Some(Pledge::Given { recall, .. }) if !matches!(recall, Recall::InUse(_))
-            )
-        };
-        lock.closed.is_none()
-            && lock.holders.iter().any(&answer_is_due)
-            && lock.holders.iter().all(answer_is_due)
-            && lock
-                .queue
-                .range(..place)
-                .all(|(_, waiter)| self.is_trial(*waiter))
-    }
-
-    /// Refuses the tries of a lock that need not wait for an answer any more.
-    pub(super) fn refuse_trials(&mut self, step: &mut Step, name: &LockName) {
-        let Some(lock) = self.locks.get(name) else {
-            return;
-        };
-        let decided = |waiter: &ClaimRef| {
-            let claim = self.claims.get(waiter).expect(CLAIM_IS_LIVE);
-            let Stage::Waiting { place, .. } = claim.stage else {
-                return false;
-            };
-            self.is_trial(*waiter) && !self.may_be_free(&claim.locks, place)
-        };
-        let Some(waiter) = lock.queue.values().copied().find(decided) else {
-            return;
-        };
-        let claim = self.claims.get(&waiter).expect(CLAIM_IS_LIVE);
-        let Stage::Waiting { place, .. } = claim.stage else {
-            return;
-        };
-        let blocked = claim.locks.iter().find(|want| !self.admits_at(want, place));
-        let blocked = blocked.expect("whoever could be granted was").name.clone();
-        let refusal = self.in_the_way_of(&blocked, Some(waiter));
-        let revision = self.leave(step, waiter, EndCause::Cancelled);
-        step.effects.push(Effect::Refused {
-            claim: waiter,
-            revision,
-            refusal,
-        });
-    }
-
     /// Calls back the delegations of a lock for which somebody waits.
     pub(super) fn recall(&mut self, step: &mut Step, name: &LockName) {
         let Some(lock) = self.locks.get(name) else {
@@ -241,6 +206,26 @@ impl Table {
                 },
             );
             self.tell_recall(step, holder);
+        }
+    }
+
+    /// Calls back the permits of a semaphore that were given under another limit than its policy's: their
+    /// sidecars would grant more under the old one.
+    pub(super) fn recall_for_limit(&mut self, step: &mut Step, name: &LockName, limit: u32) {
+        for holder in self.delegations_of(name) {
+            let mode = self.mode_of(holder, name).expect(CLAIM_IS_LIVE);
+            let Some(Pledge::Given {
+                block,
+                recall: Recall::None,
+            }) = self.pledges.get(&holder)
+            else {
+                continue;
+            };
+            if mode.limit().is_some_and(|given| given != limit) {
+                let (block, recall) = (*block, Recall::Asked);
+                self.put_pledge(holder, Pledge::Given { block, recall });
+                self.tell_recall(step, holder);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ pub mod history;
 pub mod policy;
 mod returned;
 pub mod token;
+mod trial;
 pub mod verify;
 
 pub mod attachment;

@@ -41,9 +41,14 @@ impl Table {
     /// The limit in force of a semaphore: its policy's, else the least that a live claim states (they
     /// only differ after a policy went away), else none.
     pub(super) fn limit_of(&self, name: &LockName, lock: Option<&Lock>) -> Option<u32> {
+        self.policy_limit_of(name)
+            .or_else(|| lock.and_then(|lock| lock.limits.least()))
+    }
+
+    /// The limit that a policy fixes.
+    pub(super) fn policy_limit_of(&self, name: &LockName) -> Option<u32> {
         self.policy_of(name)
             .and_then(|(_, policy)| policy.semaphore_limit)
-            .or_else(|| lock.and_then(|lock| lock.limits.least()))
     }
 
     /// How many claims may wait for a lock, and the prefix that says so (empty for the built-in bound).
@@ -82,13 +87,25 @@ impl Table {
         if before.map(limit) == policy.map(limit) {
             return;
         }
-        let contended = self
+        let mut kept = Vec::new();
+        let under = self
             .locks
             .range::<str, _>((Bound::Included(prefix.as_ref()), Bound::Unbounded))
-            .take_while(|(name, _)| name.as_str().starts_with(prefix.as_ref()))
-            .filter(|(_, lock)| !lock.queue.is_empty())
-            .map(|(name, _)| name.clone());
-        step.freed.extend(contended);
+            .take_while(|(name, _)| name.as_str().starts_with(prefix.as_ref()));
+        for (name, lock) in under {
+            if !lock.queue.is_empty() {
+                step.freed.insert(name.clone());
+                step.tried.insert(name.clone());
+            }
+            if lock.limits.least().is_some() {
+                kept.push(name.clone());
+            }
+        }
+        for name in kept {
+            if let Some(limit) = self.policy_limit_of(&name) {
+                self.recall_for_limit(step, &name, limit);
+            }
+        }
         let suspects: Vec<OwnerKey> = step
             .freed
             .iter()

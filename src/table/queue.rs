@@ -85,6 +85,10 @@ impl Limits {
         self.0.first().map(|(limit, _)| *limit)
     }
 
+    pub(super) fn has_other_than(&self, limit: u32) -> bool {
+        self.0.iter().any(|(other, _)| *other != limit)
+    }
+
     pub(super) fn add(&mut self, mode: Mode) {
         let Mode::Semaphore { limit, .. } = mode else {
             return;
@@ -184,7 +188,7 @@ impl Table {
             && let Some((place, waiter)) = self.first_from(name, from)
         {
             let mode = self.mode_of(waiter, name).expect(CLAIM_IS_LIVE);
-            if load.admits(mode, limit) {
+            if load.admits(mode, limit) && !self.waits_for_limit(waiter, name, place) {
                 if !self.sessions.contains_key(&waiter.session) {
                     // No grant to the dead: a session takes its claims along when it ends, so this is
                     // the second lock on the door. The lock is served anew without the waiter.
@@ -300,7 +304,12 @@ impl Table {
             && claim
                 .locks
                 .iter()
-                .all(|want| want.name == *here || self.admits_at(want, place))
+                .all(|want| want.name == *here || self.has_turn(waiter, want, place))
+    }
+
+    /// Whether a waiter could hold this lock of its now.
+    fn has_turn(&self, waiter: ClaimRef, want: &Want, place: Place) -> bool {
+        self.admits_at(want, place) && !self.waits_for_limit(waiter, &want.name, place)
     }
 }
 

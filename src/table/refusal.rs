@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::command::{Acquire, Mode, Refusal, Want};
 use super::id::{ClaimRef, LockName, PRIORITY_MAX};
-use super::state::Table;
+use super::state::{Place, Table};
 
 impl Table {
     /// What the edge cannot check for us, and the limit of a semaphore.
@@ -37,7 +37,9 @@ impl Table {
                 }
                 let lock = self.locks.get(&want.name).map(Box::as_ref);
                 let in_force = self.limit_of(&want.name, lock).unwrap_or(limit);
-                if in_force != limit {
+                // Permits that are kept and not used fix no limit; see `trial.rs`.
+                let open = self.firm_limit(want, Place::LAST).is_none();
+                if in_force != limit && !open {
                     return Err(Refusal::SemaphoreLimit {
                         lock: want.name.clone(),
                         limit: in_force,

@@ -55,9 +55,17 @@ impl Table {
             let told = kept.user.claim_id != first;
             revision = self.keep(step, claim, &locks[0], kept, told);
         }
-        let lock = self.lock_mut(&locks[0].name);
-        lock.newest.any = lock.newest.any.max(back.newest);
-        lock.newest.exclusive = lock.newest.exclusive.max(back.newest_exclusive);
+        let newest = &mut self.lock_mut(&locks[0].name).newest;
+        let of_delegation = back.newest.map(|token| (locks[0].mode, token));
+        match of_delegation {
+            // Under an exclusive delegation, shared claims may have had the newest.
+            Some((Mode::Exclusive, token)) => newest.granted(Mode::Shared, token),
+            Some((mode, token)) => newest.granted(mode, token),
+            None => {}
+        }
+        if let Some(token) = back.newest_exclusive {
+            newest.granted(Mode::Exclusive, token);
+        }
         OperationReply::Returned {
             revision,
             kept: true,
@@ -139,10 +147,7 @@ impl Table {
         lock.holders.insert(name);
         lock.used.add(want.mode);
         lock.limits.add(want.mode);
-        lock.newest.any = lock.newest.any.max(Some(kept.token));
-        if want.mode == Mode::Exclusive {
-            lock.newest.exclusive = lock.newest.exclusive.max(Some(kept.token));
-        }
+        lock.newest.granted(want.mode, kept.token);
         self.touch(step, &want.name, revision);
         step.suspects
             .insert((name.session, kept.user.owner.clone()));

@@ -139,6 +139,14 @@ pub struct Place {
     pub arrival: u64,
 }
 
+impl Place {
+    /// Behind all that ever come.
+    pub(super) const LAST: Self = Self {
+        rank: u8::MAX,
+        arrival: u64::MAX,
+    };
+}
+
 /// A lock that is held, waited for, closed, or remembered for its newest tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lock {

@@ -40,13 +40,14 @@ impl Table {
 }
 
 impl Newest {
-    /// Notes a grant.
+    /// Notes a grant, which may have been made at a sidecar some time ago.
     pub(super) fn granted(&mut self, mode: Mode, token: Token) {
-        self.any = Some(token);
+        let token = Some(token);
+        self.any = self.any.max(token);
         match mode {
-            Mode::Exclusive => self.exclusive = Some(token),
+            Mode::Exclusive => self.exclusive = self.exclusive.max(token),
             Mode::Shared => {}
-            Mode::Semaphore { .. } => self.semaphore = Some(token),
+            Mode::Semaphore { .. } => self.semaphore = self.semaphore.max(token),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use sidelock::sidecar::desk::{Now, Rules};
 use sidelock::sidecar::frame::News;
-use sidelock::sidecar::handle::{ClaimAnswer, ClaimError, ClaimState, ReleaseAnswer, Unavailable};
-use sidelock::table::command::{Delegated, Grant, Operation, OperationReply};
-use sidelock::table::id::{ClaimRef, Revision, Seq};
+use sidelock::sidecar::handle::{
+    ClaimAnswer, ClaimAsk, ClaimError, ClaimState, ReleaseAnswer, Unavailable,
+};
+use sidelock::table::command::{Delegated, Grant, Mode, Operation, OperationReply};
+use sidelock::table::id::{ClaimRef, Revision, Seq, SessionId};
 use sidelock::table::token::TokenBlock;
 
 use crate::bench::{BOUND, Bench, SESSION_TTL, ask, id, rules, token, waiting};
@@ -34,15 +36,7 @@ fn second() -> (Bench, Seq) {
 
 fn lent() -> (Bench, Seq) {
     let (mut bench, seq) = second();
-    let session = sidelock::table::id::SessionId(1);
-    bench.revision += 1;
-    let grant = Grant {
-        claim: ClaimRef { session, seq },
-        revision: Revision(bench.revision),
-        tokens: vec![token(10)],
-    };
-    let block = TokenBlock::new(11, 100).expect("a block");
-    bench.reply(seq, OperationReply::Delegated(Delegated { grant, block }));
+    assert_eq!(lend(&mut bench, 10), seq);
     assert_eq!(bench.state("first").0, ClaimState::Granted);
     (bench, seq)
 }
@@ -189,4 +183,81 @@ fn claims_of_an_owner_that_has_another_go_to_the_core_with_all_of_it() {
     assert_eq!(back.kept.len(), 1);
     assert_eq!(back.kept[0].user.claim_id, id("here"));
     assert_eq!(bench.state("here").0, ClaimState::Granted);
+}
+
+/// Permits of `pool`, out of three.
+fn permits(wait: u64) -> ClaimAsk {
+    let mut ask = waiting("pool", wait);
+    ask.locks[0].mode = Mode::Semaphore {
+        permits: 1,
+        limit: 3,
+    };
+    ask
+}
+
+/// The core gives the newest request as a delegation, with tokens from here.
+fn lend(bench: &mut Bench, first: u64) -> Seq {
+    bench.send();
+    let asked = bench.operations.iter().rev().find_map(|(seq, operation)| {
+        matches!(operation, Operation::Delegate { .. }).then_some(*seq)
+    });
+    let seq = asked.expect("it was asked for");
+    bench.revision += 1;
+    let grant = Grant {
+        claim: ClaimRef {
+            session: SessionId(1),
+            seq,
+        },
+        revision: Revision(bench.revision),
+        tokens: vec![token(first)],
+    };
+    let block = TokenBlock::new(first + 1, 100).expect("a block");
+    bench.reply(seq, OperationReply::Delegated(Delegated { grant, block }));
+    seq
+}
+
+#[test]
+fn permits_are_kept_one_by_one_and_a_claim_beyond_them_asks_for_its_own() {
+    let mut bench = Bench::with(Rules {
+        delegate: true,
+        ..rules()
+    });
+    bench.connect();
+    bench.attach(&[]);
+    bench.acknowledge();
+    bench.hold("once", permits(0), 1);
+    bench.release("once");
+    bench.applied_release(sidelock::table::command::Was::Held);
+    bench.claim_later("one", permits(0));
+    lend(&mut bench, 10);
+    // The first is in use: there may be more at the core, so nobody waits for it here.
+    bench.claim_later("two", permits(0));
+    let second = lend(&mut bench, 200);
+    assert_eq!(bench.state("two").0, ClaimState::Granted);
+    bench.release("one");
+    bench.release("two");
+    let before = silent(&mut bench);
+    for name in ["three", "four"] {
+        let answer = bench.claim_now(name, permits(0));
+        assert!(matches!(answer, Ok(ClaimAnswer::Granted(view)) if view.local));
+    }
+    assert_eq!(silent(&mut bench), before, "both were kept");
+    bench.event(News::Recalled {
+        claim: second,
+        revision: Revision(bench.revision + 1),
+        answer: true,
+    });
+    silent(&mut bench);
+    let told = &bench.operations[before..];
+    assert!(matches!(told, [(_, Operation::InUse { delegation, .. })] if *delegation == second));
+    // An exclusive claim wants it all: what is here goes back first, with whoever holds.
+    bench.claim_later("alone", waiting("pool", 1_000));
+    silent(&mut bench);
+    let told = &bench.operations[before + 1..];
+    let kept = told.iter().filter_map(|(_, operation)| match operation {
+        Operation::Return(back) => Some(back.kept.len()),
+        _ => None,
+    });
+    assert_eq!(kept.collect::<Vec<_>>(), [1, 1]);
+    assert!(matches!(told.last(), Some((_, Operation::Acquire(_)))));
 }

@@ -27,7 +27,10 @@ use sidelock::world::clock::Instant;
 
 const TTL_MS: u64 = 3_000;
 const STEP_MS: u64 = 5;
-const LOCKS: [&str; 3] = ["a", "b", "c"];
+const LOCKS: [&str; 4] = ["a", "b", "c", "pool"];
+/// Of these locks, one is a semaphore: mostly with the first of these limits.
+const POOL: &str = "pool";
+const LIMITS: [u32; 2] = [3, 5];
 const PODS: usize = 3;
 
 /// One sidecar and its stream to the core.
@@ -54,6 +57,8 @@ struct Pod {
 pub struct Seen {
     pub grants: u64,
     pub local: u64,
+    /// Of those, permits of a semaphore.
+    pub permits: u64,
     pub recalls: u64,
     pub lost: u64,
     /// Holds that a later process went on with.
@@ -433,10 +438,13 @@ impl World {
         let id = ClaimId::parse(&format!("c{}", self.next_claim)).expect("an id");
         let want = |rng: &mut StdRng, name: &str| Want {
             name: LockName::parse(name).expect("a name"),
-            mode: if rng.random_range(0..10) < 6 {
-                Mode::Exclusive
-            } else {
-                Mode::Shared
+            mode: match rng.random_range(0..20) {
+                1.. if name == POOL => Mode::Semaphore {
+                    permits: rng.random_range(1..3),
+                    limit: LIMITS[usize::from(rng.random_range(0..8) == 0)],
+                },
+                ..12 => Mode::Exclusive,
+                12.. => Mode::Shared,
             },
         };
         let first = self.rng.random_range(0..LOCKS.len());
@@ -484,6 +492,8 @@ impl World {
                 if self.known.insert((number, view.claim_id.clone())) {
                     self.seen.grants += 1;
                     self.seen.local += u64::from(view.local);
+                    let of_permits = view.locks[0].mode.limit().is_some();
+                    self.seen.permits += u64::from(view.local && of_permits);
                     for (want, token) in view.locks.iter().zip(&view.tokens) {
                         let (any, exclusive) =
                             self.tokens.entry(want.name.to_string()).or_default();
@@ -509,8 +519,21 @@ impl World {
         for (lock, holders) in &held {
             let alone = holders.len() == 1;
             let shared = holders.iter().all(|(_, _, mode, _)| *mode == Mode::Shared);
+            let limits = holders.iter().map(|(_, _, mode, _)| mode.limit());
+            let limits: BTreeSet<_> = limits.collect();
+            let permits = holders.iter().map(|(_, _, mode, _)| match mode {
+                Mode::Semaphore { permits, .. } => *permits,
+                Mode::Exclusive | Mode::Shared => 0,
+            });
+            let permits: u32 = permits.sum();
+            let within = limits.len() == 1
+                && limits
+                    .first()
+                    .copied()
+                    .flatten()
+                    .is_some_and(|limit| permits <= limit);
             assert!(
-                alone || shared,
+                alone || shared || within,
                 "at {}: {lock} is believed to be held by {holders:?}",
                 self.now
             );
@@ -612,6 +635,7 @@ fn what_sidecars_believe_never_contradicts_and_everyone_is_served() {
         });
         all.grants += seen.grants;
         all.local += seen.local;
+        all.permits += seen.permits;
         all.recalls += seen.recalls;
         all.lost += seen.lost;
         all.inherited += seen.inherited;
@@ -619,6 +643,7 @@ fn what_sidecars_believe_never_contradicts_and_everyone_is_served() {
     // It proves something only if all of this happened.
     assert!(
         all.local > seeds
+            && all.permits > seeds / 4
             && all.recalls > seeds
             && all.lost > seeds / 4
             && all.inherited > seeds / 4,

@@ -7,7 +7,7 @@ use sidelock::table::token::TokenBlock;
 use crate::cell::{Cell, S, TRY, WAIT, X, acquire, grants, name, numbers};
 
 /// A delegation with ten tokens besides that of its first claim.
-fn lend(cell: &mut Cell, session: SessionId, lock: &str, mode: Mode) -> (ClaimRef, Delegated) {
+pub fn lend(cell: &mut Cell, session: SessionId, lock: &str, mode: Mode) -> (ClaimRef, Delegated) {
     let seq = cell.seqs.get(&session).copied().unwrap_or(0) + 1;
     let Operation::Acquire(acquire) = acquire(seq, &[(lock, mode)], WAIT) else {
         unreachable!("it makes acquires")
@@ -25,7 +25,7 @@ fn lend(cell: &mut Cell, session: SessionId, lock: &str, mode: Mode) -> (ClaimRe
     }
 }
 
-fn user(text: &str) -> User {
+pub fn user(text: &str) -> User {
     User {
         claim_id: ClaimId::parse(text).expect("an id"),
         owner: OwnerId::parse(text).expect("an owner"),
@@ -33,7 +33,7 @@ fn user(text: &str) -> User {
     }
 }
 
-fn back(claim: ClaimRef, newest: Option<Token>, kept: Vec<Kept>) -> Operation {
+pub fn back(claim: ClaimRef, newest: Option<Token>, kept: Vec<Kept>) -> Operation {
     Operation::Return(Return {
         delegation: claim.seq,
         newest,
@@ -44,7 +44,7 @@ fn back(claim: ClaimRef, newest: Option<Token>, kept: Vec<Kept>) -> Operation {
     })
 }
 
-fn recalls(effects: &[Effect]) -> Vec<(ClaimRef, bool)> {
+pub fn recalls(effects: &[Effect]) -> Vec<(ClaimRef, bool)> {
     let recalled = effects.iter().filter_map(|effect| match effect {
         Effect::Recalled { claim, answer, .. } => Some((*claim, *answer)),
         _ => None,
@@ -52,7 +52,7 @@ fn recalls(effects: &[Effect]) -> Vec<(ClaimRef, bool)> {
     recalled.collect()
 }
 
-fn tokens(mut block: TokenBlock) -> Vec<Token> {
+pub fn tokens(mut block: TokenBlock) -> Vec<Token> {
     std::iter::from_fn(|| block.take()).collect()
 }
 

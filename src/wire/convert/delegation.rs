@@ -5,12 +5,10 @@ use super::error::{
     ConvertError, Converted, Problem, all, claim_id, each, fault, owner_id, present, token,
 };
 use super::reply::grant;
-use super::request::{end_cause, priority};
+use super::request::{end_cause, mode, priority, raw_mode};
 use crate::table::attachment::AttachedDelegation;
-use crate::table::command::{
-    Delegated, Kept, LocalEnd, Mode, Operation, OperationReply, Return, User,
-};
-use crate::table::delegation::{Pledge, Recall};
+use crate::table::command::{Delegated, Kept, LocalEnd, Operation, OperationReply, Return, User};
+use crate::table::delegation::{Patience, Pledge, Recall};
 use crate::table::id::{Revision, Seq, SessionId, Token};
 use crate::table::token::TokenBlock;
 use crate::wire::{disk, v1};
@@ -62,9 +60,12 @@ impl TryFrom<v1::User> for User {
 
 impl From<&Kept> for v1::Kept {
     fn from(kept: &Kept) -> Self {
+        let (mode, permits, limit) = raw_mode(kept.mode);
         Self {
             user: Some((&kept.user).into()),
-            mode: raw_mode(kept.mode).into(),
+            mode: mode.into(),
+            permits,
+            limit,
             token: kept.token.get(),
             priority: kept.priority.into(),
             metadata: kept.metadata.clone(),
@@ -78,7 +79,7 @@ impl TryFrom<v1::Kept> for Kept {
     fn try_from(kept: v1::Kept) -> Converted<Self> {
         Ok(Self {
             user: present("Kept.user", kept.user)?.try_into()?,
-            mode: mode("Kept.mode", kept.mode)?,
+            mode: mode("Kept.mode", kept.mode, kept.permits, kept.limit)?,
             token: token("Kept.token", kept.token)?,
             priority: priority("Kept.priority", kept.priority)?,
             metadata: kept.metadata,
@@ -88,9 +89,12 @@ impl TryFrom<v1::Kept> for Kept {
 
 impl From<&LocalEnd> for v1::LocalEnd {
     fn from(end: &LocalEnd) -> Self {
+        let (mode, permits, limit) = raw_mode(end.mode);
         Self {
             user: Some((&end.user).into()),
-            mode: raw_mode(end.mode).into(),
+            mode: mode.into(),
+            permits,
+            limit,
             token: end.token.get(),
             cause: v1::EndCause::from(end.cause).into(),
             waited_ms: end.waited_ms,
@@ -105,29 +109,12 @@ impl TryFrom<v1::LocalEnd> for LocalEnd {
     fn try_from(end: v1::LocalEnd) -> Converted<Self> {
         Ok(Self {
             user: present("LocalEnd.user", end.user)?.try_into()?,
-            mode: mode("LocalEnd.mode", end.mode)?,
+            mode: mode("LocalEnd.mode", end.mode, end.permits, end.limit)?,
             token: token("LocalEnd.token", end.token)?,
             cause: end_cause("LocalEnd.cause", end.cause)?,
             waited_ms: end.waited_ms,
             held_ms: end.held_ms,
         })
-    }
-}
-
-/// How a local claim holds: no delegation is of permits.
-fn mode(field: &'static str, raw: i32) -> Converted<Mode> {
-    match v1::Mode::try_from(raw) {
-        Ok(v1::Mode::Exclusive) => Ok(Mode::Exclusive),
-        Ok(v1::Mode::Shared) => Ok(Mode::Shared),
-        Ok(v1::Mode::Semaphore | v1::Mode::Unspecified) | Err(_) => fault(field, Problem::Range),
-    }
-}
-
-fn raw_mode(mode: Mode) -> v1::Mode {
-    match mode {
-        Mode::Exclusive => v1::Mode::Exclusive,
-        Mode::Shared => v1::Mode::Shared,
-        Mode::Semaphore { .. } => v1::Mode::Semaphore,
     }
 }
 
@@ -298,13 +285,23 @@ pub(super) fn attached(claim: &v1::AttachedClaim) -> Converted<Option<AttachedDe
     }))
 }
 
+impl From<Patience> for disk::Patience {
+    fn from(patience: Patience) -> Self {
+        match patience {
+            Patience::Turn => Self::Turn,
+            Patience::Answers => Self::Answers,
+            Patience::Limit => Self::Limit,
+        }
+    }
+}
+
 impl From<&Pledge> for disk::Pledge {
     fn from(pledge: &Pledge) -> Self {
         use disk::pledge::Pledge as Wire;
         let pledge = match pledge {
-            Pledge::Asked { block, trial } => Wire::Asked(disk::PledgeAsked {
+            Pledge::Asked { block, patience } => Wire::Asked(disk::PledgeAsked {
                 block: *block,
-                trial: *trial,
+                patience: disk::Patience::from(*patience).into(),
             }),
             Pledge::Given { block, recall } => {
                 let (stage, user) = match recall {
@@ -334,7 +331,12 @@ impl TryFrom<disk::Pledge> for Pledge {
         Ok(match present("Pledge.pledge", pledge.pledge)? {
             Wire::Asked(asked) => Self::Asked {
                 block: asked.block,
-                trial: asked.trial,
+                patience: match disk::Patience::try_from(asked.patience) {
+                    Ok(disk::Patience::Turn) => Patience::Turn,
+                    Ok(disk::Patience::Answers) => Patience::Answers,
+                    Ok(disk::Patience::Limit) => Patience::Limit,
+                    Err(_) => return fault("PledgeAsked.patience", Problem::Range),
+                },
             },
             Wire::Given(given) => Self::Given {
                 block: present("PledgeGiven.block", given.block)?.try_into()?,

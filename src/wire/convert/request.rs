@@ -160,11 +160,7 @@ pub(super) fn priority(field: &'static str, raw: u32) -> Converted<u8> {
 
 impl From<&Want> for v1::Want {
     fn from(want: &Want) -> Self {
-        let (mode, permits, limit) = match want.mode {
-            Mode::Exclusive => (v1::Mode::Exclusive, 0, 0),
-            Mode::Shared => (v1::Mode::Shared, 0, 0),
-            Mode::Semaphore { permits, limit } => (v1::Mode::Semaphore, permits, limit),
-        };
+        let (mode, permits, limit) = raw_mode(want.mode);
         Self {
             name: want.name.to_string(),
             mode: mode.into(),
@@ -178,19 +174,28 @@ impl TryFrom<v1::Want> for Want {
     type Error = ConvertError;
 
     fn try_from(want: v1::Want) -> Converted<Self> {
-        let mode = match v1::Mode::try_from(want.mode) {
-            Ok(v1::Mode::Exclusive) => Mode::Exclusive,
-            Ok(v1::Mode::Shared) => Mode::Shared,
-            Ok(v1::Mode::Semaphore) => Mode::Semaphore {
-                permits: want.permits,
-                limit: want.limit,
-            },
-            Ok(v1::Mode::Unspecified) | Err(_) => return fault("Want.mode", Problem::Missing),
-        };
         Ok(Self {
             name: lock_name("Want.name", &want.name)?,
-            mode,
+            mode: mode("Want.mode", want.mode, want.permits, want.limit)?,
         })
+    }
+}
+
+/// A mode with its permits and limit, which only a semaphore has.
+pub(super) fn raw_mode(mode: Mode) -> (v1::Mode, u32, u32) {
+    match mode {
+        Mode::Exclusive => (v1::Mode::Exclusive, 0, 0),
+        Mode::Shared => (v1::Mode::Shared, 0, 0),
+        Mode::Semaphore { permits, limit } => (v1::Mode::Semaphore, permits, limit),
+    }
+}
+
+pub(super) fn mode(field: &'static str, raw: i32, permits: u32, limit: u32) -> Converted<Mode> {
+    match v1::Mode::try_from(raw) {
+        Ok(v1::Mode::Exclusive) => Ok(Mode::Exclusive),
+        Ok(v1::Mode::Shared) => Ok(Mode::Shared),
+        Ok(v1::Mode::Semaphore) => Ok(Mode::Semaphore { permits, limit }),
+        Ok(v1::Mode::Unspecified) | Err(_) => fault(field, Problem::Missing),
     }
 }
 

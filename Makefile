@@ -38,6 +38,10 @@ test: setup ## Run all tests but the slow ones
 slow: setup ## Run the slow tests
 	@.ci/test --slow
 
+.PHONY: mutants
+mutants: setup ## Plant one mistake after the other; the tests must find each (docs/mutants.md)
+	@.ci/mutants --table docs/mutants.md
+
 .PHONY: demo
 demo: build ## Twelve workers in three languages, a dying leader, one lost update refused
 	@.ci/setup demo

@@ -5,6 +5,7 @@
 //! -> `table` (9 apply), and its reply the same way back. Imports go one way:
 //! `table <- wire <- {core, sidecar}`, `sidecar <- api`, all of them `<- cli`.
 
+pub mod planted;
 pub mod table;
 
 pub mod wire;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::planted::{self, Bug};
 use crate::table::command::{Command, Effect};
 use crate::table::id::{DelayNumber, LockName, RenewalNumber, SessionId};
 use crate::table::state::Table;
@@ -96,6 +97,9 @@ impl Expiry {
     /// After a restart or a snapshot: drops all timers, and starts every session and every lock-delay
     /// with its full time. (That part of it had passed, only the lost timers knew.)
     pub fn reloaded(&mut self, now: Instant, table: &Table) {
+        if planted::is(Bug::TimersSurviveElection) {
+            return;
+        }
         let held = std::mem::take(&mut self.held);
         *self = Self {
             held,
@@ -123,6 +127,8 @@ impl Expiry {
         let new_term = serving.is_some() && serving != self.held.term;
         self.held.last_tick = Some(now);
         self.held.term = serving;
+        let stalled = stalled && !planted::is(Bug::StalledLeaderExpires);
+        let new_term = new_term && !planted::is(Bug::NewLeaderExpires);
         if stalled || new_term {
             self.held.until = self.held.until.max(now + self.renewal_interval());
         }

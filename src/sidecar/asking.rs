@@ -12,6 +12,7 @@ use super::handle::{
 use super::hold::{Caller, CallerId, Hold, Key, Stage};
 use super::outbox::{AskOf, Purpose};
 use super::view::nobody;
+use crate::planted::{self, Bug};
 use crate::table::command::{EndCause, Operation};
 use crate::table::id::{ClaimId, Seq};
 use crate::world::clock::Instant;
@@ -32,7 +33,9 @@ impl Desk {
             let hold = &self.holds[&key];
             match &hold.stage {
                 // An attempt that was never granted is as if it had not been.
-                Stage::Ended(ended) if !ended.used_up => self.remove(key),
+                Stage::Ended(ended) if !ended.used_up || planted::is(Bug::IdUsedAgain) => {
+                    self.remove(key);
+                }
                 Stage::Ended(_) => {
                     let view = self.view(now, hold);
                     return Now::Done(Err(ClaimError::Ended(Box::new(view))));
@@ -141,6 +144,14 @@ impl Desk {
         for key in queued {
             self.answer_claim(key, &Err(Unavailable::Draining.into()));
             self.cancel(now, key, Reason::Draining);
+        }
+        if planted::is(Bug::DrainFreesHeld) {
+            let held = self.spots.ids().into_iter();
+            let held = held.filter(|id| self.spots.get(*id).is_some_and(|s| s.given().is_some()));
+            held.collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|id| _ = self.give_back(now, id));
+            return;
         }
         while let Some((_, id)) = self.spots.longest_idle() {
             self.give_back(now, id);

@@ -8,6 +8,7 @@ use super::handle::{ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, Reason,
 use super::hold::{Key, Stage};
 use super::outbox::{AskOf, Purpose};
 use super::view;
+use crate::planted::{self, Bug};
 use crate::table::command::{CycleEdge, EndCause, Operation, OperationReply, Party, Refusal, Was};
 use crate::table::id::{Seq, Token};
 use crate::world::clock::Instant;
@@ -151,7 +152,8 @@ impl Desk {
             return;
         };
         hold.waited = Some(now.since(hold.asked));
-        let until = now + hold.ttl;
+        let twice = u32::from(planted::is(Bug::LeaseTwiceAsLong));
+        let until = now + hold.ttl * (1 + twice);
         let value = hold.value.take();
         let spot = hold.spot.filter(|_| value.is_some());
         let held = Stage::Held {

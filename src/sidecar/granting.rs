@@ -8,6 +8,7 @@ use super::handle::{ClaimAnswer, ClaimAsk, ClaimError, Contention, Reason, Sidec
 use super::hold::{CallerId, Key};
 use super::outbox::{AskOf, Purpose};
 use super::spot::{SpotId, Stage};
+use crate::planted::{self, Bug};
 use crate::table::command::{Mode, Operation, Party, Want};
 use crate::table::id::{ClaimRef, Seq, SessionId};
 use crate::table::policy::WAITERS_MAX;
@@ -132,8 +133,13 @@ impl Desk {
     /// Grants what can be granted of a lock, and does what follows: refuses tries, answers recalls, asks for
     /// tokens, gives the lock back. Tells the return that this set off.
     pub(super) fn settle(&mut self, now: Instant, id: SpotId) -> Option<Seq> {
-        let may_grant =
-            self.mode_at(now) == SidecarMode::Normal && self.session.certain(now).is_some();
+        let standing = match self.mode_at(now) {
+            SidecarMode::Normal => true,
+            SidecarMode::ReadOnly => planted::is(Bug::GrantInReadOnly),
+            SidecarMode::Jeopardy => planted::is(Bug::GrantPastDeadline),
+        };
+        let certain = self.session.certain(now).is_some();
+        let may_grant = standing && (certain || planted::is(Bug::GrantPastDeadline));
         while may_grant && let Some(turn) = self.spots.get_mut(id).and_then(|s| s.next_turn()) {
             let under = self.spots.get(id).and_then(|spot| spot.given());
             if let Some(hold) = self.holds.get_mut(&turn.key) {
@@ -253,6 +259,9 @@ impl Desk {
             return;
         }
         let delegation = given.seq;
+        if planted::is(Bug::NoAnswerToTry) {
+            return;
+        }
         if let Some(user) = user.and_then(|key| self.user(key)) {
             let told = Operation::InUse { delegation, user };
             self.outbox.push_urgent(told, Purpose::Note);

@@ -10,6 +10,7 @@ use super::hold::{Hold, Journal, Key, Stage};
 use super::outbox::{AskOf, Purpose};
 use super::saved::{Newest, Record, Saved, SavedHold, SavedSession, SavedStage};
 use super::session::Session;
+use crate::planted::{self, Bug};
 use crate::table::attachment::Attachment;
 use crate::table::command::{EndCause, Kept, Operation, Return};
 use crate::table::id::{ClaimId, Seq};
@@ -220,6 +221,7 @@ impl Desk {
             newest.saw(token, want.mode);
             Some((*key, self.kept(*key, want.mode, token)?))
         });
+        let kept = kept.filter(|_| !planted::is(Bug::TakeoverFreesHeld));
         let (keys, kept): (Vec<Key>, Vec<Kept>) = kept.unzip();
         let count = u32::try_from(kept.len()).unwrap_or(u32::MAX);
         let back = Return {

@@ -9,6 +9,7 @@ use super::frame::{ReadAsk, ReadReply};
 use super::handle::{HolderView, LockView, Read, VerifyView, WaiterView};
 use super::hold::{Hold, Stage};
 use super::spot::Spot;
+use crate::planted::{self, Bug};
 use crate::table::command::Mode;
 use crate::table::id::{ClaimRef, LockName, Revision, SessionId, Token};
 use crate::table::view::QUEUE_SHOWN_MAX;
@@ -30,7 +31,8 @@ impl Desk {
         let spot = self.spots.get(self.spots.of(&self.prefix.strip(name))?)?;
         let given = spot.given()?;
         // The deadline is read here, after which nothing but this answer happens.
-        let mine = given.mode == Mode::Exclusive && !given.recalled && given.first.is_none();
+        let recalled = given.recalled && !planted::is(Bug::StaleReadLinearizable);
+        let mine = given.mode == Mode::Exclusive && !recalled && given.first.is_none();
         if !mine || self.session.certain(now).is_none() {
             return None;
         }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::planted::{self, Bug};
 use crate::world::clock::Instant;
 
 /// One million parts are the whole.
@@ -21,11 +22,16 @@ pub struct Caution {
 /// `sent` must be read *before* the renewal leaves: early is safe, late is a lost lock. Rounds down.
 pub fn safe_until(sent: Instant, ttl: Duration, caution: Caution) -> Instant {
     let kept_ppm = MILLION.saturating_sub(u64::from(caution.rho_ppm));
+    let (kept_ppm, margin) = if planted::is(Bug::RatesIgnored) {
+        (MILLION, Duration::ZERO)
+    } else {
+        (kept_ppm, caution.margin)
+    };
     let ttl_us = u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX);
     // Divide first: exact to a microsecond below, and no product can overflow.
     let certain_us = (ttl_us / MILLION) * kept_ppm + (ttl_us % MILLION) * kept_ppm / MILLION;
     let certain = Duration::from_micros(certain_us);
-    sent + certain.saturating_sub(caution.margin)
+    sent + certain.saturating_sub(margin)
 }
 
 /// What is left of a deadline; `None` once it is not ahead any more.

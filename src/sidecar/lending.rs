@@ -8,6 +8,7 @@ use super::habit::BLOCK_FIRST;
 use super::handle::{ClaimEventKind, ReleaseAnswer};
 use super::hold::Key;
 use super::spot::{Asked, Given, SpotId, Stage};
+use crate::planted::{self, Bug};
 use crate::table::attachment::Attachment;
 use crate::table::command::{CycleEdge, EndCause, OperationReply, Party, Refusal};
 use crate::table::delegation::BLOCK_MAX;
@@ -184,6 +185,9 @@ impl Desk {
             return;
         };
         if let Some(asked) = spot.asked_mut() {
+            if planted::is(Bug::EarlyRecallLost) {
+                return;
+            }
             // Told before the grant itself: its reply is still to come.
             asked.recalled = Some(answer || asked.recalled == Some(true));
             return;

@@ -11,6 +11,7 @@ use super::hold::{CallerId, Key};
 use super::limit::Limit;
 use super::retry::Retries;
 use super::spot::SpotId;
+use crate::planted::{self, Bug};
 use crate::table::command::{Operate, Operation};
 use crate::table::id::{Generation, Seq, SessionId};
 use crate::world::clock::Instant;
@@ -263,6 +264,9 @@ impl Outbox {
 
     /// All that is unanswered goes again, as it was.
     pub fn rewind(&mut self) {
+        if planted::is(Bug::NotSentAgain) {
+            return;
+        }
         self.sent = 0;
         self.resend_at = None;
     }

@@ -9,6 +9,7 @@ use super::handle::ClaimAsk;
 use super::hold::{Key, Stage as HoldStage};
 use super::outbox::{AskOf, Purpose};
 use super::spot::{SpotId, Stage};
+use crate::planted::{self, Bug};
 use crate::table::command::{Kept, Mode, Operation, Return, User, Want};
 use crate::table::id::{OwnerId, Revision, Seq, Token};
 use crate::world::clock::Instant;
@@ -21,6 +22,9 @@ pub const KEPT_MAX: usize = 100_000;
 impl Desk {
     pub(super) fn has_other_claims(&self, ask: &ClaimAsk) -> bool {
         let owner = ask.owner.as_ref();
+        if planted::is(Bug::OwnerHasTwoHere) {
+            return false;
+        }
         owner.is_some_and(|owner| {
             self.by_owner
                 .get(owner)
@@ -118,6 +122,7 @@ impl Desk {
                 let kept = spot.users.iter().filter_map(|user| {
                     Some((user.key, self.kept(user.key, user.mode, user.token)?))
                 });
+                let kept = kept.filter(|_| !planted::is(Bug::ReturnFreesHeld));
                 let (keys, kept): (Vec<Key>, Vec<Kept>) = kept.unzip();
                 let first = self.push_return(now, id, kept);
                 plain.extend(keys.into_iter().zip((first.0..).map(Seq)));
@@ -201,7 +206,14 @@ impl Desk {
     pub(super) fn lose_spots(&mut self) -> Vec<Key> {
         let mut lost = Vec::new();
         for id in self.spots.ids() {
-            if self.spots.get(id).is_none_or(|spot| spot.is_unsent()) {
+            let outlives = |spot: &super::spot::Spot| {
+                planted::is(Bug::DelegationOutlivesSession) && spot.given().is_some()
+            };
+            if self
+                .spots
+                .get(id)
+                .is_none_or(|spot| spot.is_unsent() || outlives(spot))
+            {
                 continue;
             }
             let Some(spot) = self.spots.remove(id) else {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::hold::min;
 use super::lease::{Caution, left, safe_until};
 use super::saved::SavedSession;
+use crate::planted::{self, Bug};
 use crate::table::command::{OpenSession, Renewal};
 use crate::table::id::{Generation, RenewalNumber, SessionId, SessionKey};
 use crate::world::clock::Instant;
@@ -105,7 +106,9 @@ impl Session {
     pub fn taken_over(terms: Terms, saved: SavedSession, now: Instant) -> Self {
         Self {
             id: saved.id,
-            generation: Generation(saved.generation.0 + 1),
+            generation: Generation(
+                saved.generation.0 + u32::from(!planted::is(Bug::SameGeneration)),
+            ),
             had_one: true,
             safe_until: Some(now),
             jeopardy_told: true,
@@ -268,7 +271,13 @@ impl Session {
         self.heard = self.heard.max(number);
         // An earlier one that is still open can only state an earlier deadline.
         self.open.retain(|open, _| *open > number);
-        let until = safe_until(sent, ttl, self.terms.caution);
+        let newest = self.open.values().next_back().copied();
+        let from = match newest {
+            _ if planted::is(Bug::DeadlineFromReceive) => now,
+            Some(newest) if planted::is(Bug::AnyAckMovesDeadline) => newest,
+            Some(_) | None => sent,
+        };
+        let until = safe_until(from, ttl, self.terms.caution);
         self.safe_until = Some(self.safe_until.map_or(until, |before| before.max(until)));
         if self.certain(now).is_some() && self.jeopardy_told {
             self.jeopardy_told = false;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::hold::Key;
+use crate::planted::{self, Bug};
 use crate::table::command::{LocalEnd, Mode, Party};
 use crate::table::delegation::ENDED_TOLD_MAX;
 use crate::table::id::{LockName, Revision, Seq, Token};
@@ -344,7 +345,9 @@ impl Spot {
         };
         let covered = given.mode == mode || (given.mode, mode) == (Mode::Exclusive, Mode::Shared);
         // The claim that the core was asked for has waited its turn there; further ones have not.
-        let due = given.first.is_some() || !given.recalled;
+        let covered = covered || planted::is(Bug::SharedDelegationCoversExclusive);
+        let recalled = given.recalled && !planted::is(Bug::RecallIgnored);
+        let due = given.first.is_some() || !recalled;
         if !fits || !covered || !due {
             return None;
         }

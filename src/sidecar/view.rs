@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::handle::{ClaimAsk, ClaimError, ClaimState, ClaimView, Contention, Reason, SidecarMode};
 use super::hold::{Hold, Stage};
 use super::lease::left;
+use crate::planted::{self, Bug};
 use crate::table::command::{CycleEdge, Refusal, Want};
 use crate::table::id::{ClaimId, LockName};
 use crate::world::clock::Instant;
@@ -61,6 +62,7 @@ pub fn view(hold: &Hold, light: Light) -> ClaimView {
                     view.safe_for = Some(left(safe, light.now).unwrap_or(Duration::ZERO));
                     view.safe_until = Some(safe);
                 }
+                None if planted::is(Bug::GrantedPastDeadline) => view.state = ClaimState::Granted,
                 None => {
                     view.state = ClaimState::Jeopardy;
                     view.reason = Some(Reason::DeadlinePassed);

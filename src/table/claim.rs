@@ -13,6 +13,7 @@ use super::id::{ClaimRef, LockName, OwnerId, Revision, Token};
 use super::state::{
     Claim, Closed, HistoryEvent, Key, Lock, OwnerKey, PartyEntry, Place, Stage, Table,
 };
+use crate::planted::{self, Bug};
 
 /// The invariant behind every look-up of a claim by a name found in a queue or among holders.
 pub(super) const CLAIM_IS_LIVE: &str = "queues, holders and parties name live claims only";
@@ -179,6 +180,9 @@ impl Table {
         };
         self.drop_pledge(name);
         let claim = self.unenroll(name);
+        if planted::is(Bug::TokensStartAnew) && self.claims.is_empty() {
+            self.counters.token = 0;
+        }
         self.dirty.insert(Key::Claim(name));
         for want in &claim.locks {
             let lock = self.lock_mut(&want.name);
@@ -342,16 +346,18 @@ impl Table {
     /// Closes a lock after a death. A delay that runs already is never shortened.
     fn close(&mut self, step: &mut Step, name: &LockName) {
         let delay_ms = self.lock_delay_of(name);
-        if delay_ms == 0 {
+        if delay_ms == 0 || planted::is(Bug::LockDelaySkipped) {
             return;
         }
         self.counters.delay.0 += 1;
         let delay = self.counters.delay;
         let lock = self.lock_mut(name);
-        let delay_ms = lock
-            .closed
-            .map_or(0, |closed| closed.delay_ms)
-            .max(delay_ms);
+        let before = lock.closed.map_or(0, |closed| closed.delay_ms);
+        let delay_ms = if planted::is(Bug::LockDelayShortened) {
+            delay_ms
+        } else {
+            before.max(delay_ms)
+        };
         lock.closed = Some(Closed { delay, delay_ms });
         step.effects.push(Effect::DelayTimer {
             lock: name.clone(),

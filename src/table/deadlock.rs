@@ -15,6 +15,7 @@ use super::command::{CycleEdge, Mode};
 use super::id::{ClaimRef, LockName, Seq};
 use super::queue::Load;
 use super::state::{Lock, OwnerKey, PartyEntry, Place, Stage, Table};
+use crate::planted::{self, Bug};
 
 /// How many claims of an owner are looked at for waiters behind them before a search is cheaper.
 const CLAIMS_LOOKED_AT_MAX: usize = 32;
@@ -77,7 +78,7 @@ struct Edge {
 impl Table {
     /// The deadlock through this owner, if there is one.
     pub(super) fn find_deadlock(&self, owner: &OwnerKey) -> Option<Deadlock> {
-        if !self.may_be_on_a_cycle(owner) {
+        if !self.may_be_on_a_cycle(owner) || planted::is(Bug::DeadlockMissed) {
             return None;
         }
         let mut search = Search::reach(self, owner);
@@ -90,7 +91,11 @@ impl Table {
             let blocker = (!edge.held).then_some(edge.blocker);
             std::iter::once(search.waits[edge.wait].claim).chain(blocker)
         });
-        let victim = waiting.max_by_key(|claim| self.arrival_of(*claim))?;
+        let victim = if planted::is(Bug::OldestIsVictim) {
+            waiting.min_by_key(|claim| self.arrival_of(*claim))?
+        } else {
+            waiting.max_by_key(|claim| self.arrival_of(*claim))?
+        };
         let cycle = cycle.iter().map(|edge| CycleEdge {
             lock: search.sites[search.waits[edge.wait].lock].name.clone(),
             waiter: self.party(search.waits[edge.wait].claim),

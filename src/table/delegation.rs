@@ -13,6 +13,7 @@ use super::command::{Delegated, Effect, Grant, OperationReply, Party, User, Want
 use super::id::{ClaimRef, LockName, RenewalNumber, Seq, SessionId};
 use super::state::{Key, PartyEntry, Stage, Table};
 use super::token::TokenBlock;
+use crate::planted::{self, Bug};
 
 /// Most tokens of one block.
 pub const BLOCK_MAX: u32 = 1 << 16;
@@ -144,7 +145,7 @@ impl Table {
     /// How many tokens a delegation of these locks would get: none where it cannot be one.
     pub(super) fn block_for(&self, locks: &[Want], wanted: u32) -> u32 {
         let [want] = locks else { return 0 };
-        if self.lock_delay_of(&want.name) > 0 {
+        if self.lock_delay_of(&want.name) > 0 && !planted::is(Bug::DelayedLockDelegated) {
             return 0;
         }
         let left = u32::try_from(self.counters.left().saturating_sub(1)).unwrap_or(u32::MAX);
@@ -285,9 +286,12 @@ impl Table {
 
     /// Another block for a delegation. Its claims' tokens go on ascending: the counter never goes back.
     pub(super) fn refill(&mut self, name: ClaimRef, wanted: u32) -> OperationReply {
-        let Some(Pledge::Given { recall, .. }) = self.pledges.get(&name) else {
+        let Some(Pledge::Given { recall, block }) = self.pledges.get(&name) else {
             return OperationReply::Refilled(None);
         };
+        if planted::is(Bug::SameBlockAgain) {
+            return OperationReply::Refilled(Some(*block));
+        }
         let recall = recall.clone();
         let Some(block) = self.counters.reserve(wanted.clamp(1, BLOCK_MAX).into()) else {
             return OperationReply::Refilled(None);
@@ -351,6 +355,9 @@ impl Table {
         number: RenewalNumber,
         heard: RenewalNumber,
     ) -> bool {
+        if planted::is(Bug::RenewsUnheard) {
+            return true;
+        }
         listed.is_none_or(|listed| heard >= listed || number.0 < listed.0 + UNHEARD_MAX)
     }
 }

@@ -7,6 +7,7 @@ use super::claim::CLAIM_IS_LIVE;
 use super::command::{EndCause, Mode, Want};
 use super::id::{ClaimRef, LockName, PRIORITY_MAX};
 use super::state::{Key, Place, Stage, Table};
+use crate::planted::{self, Bug};
 
 /// A waiter that claims of a higher class, come later, were granted one of its locks before so many
 /// times goes before them all from then on.
@@ -134,6 +135,9 @@ impl Table {
         }
         let limit = self.limit_of(&want.name, Some(lock));
         let mut load = lock.used;
+        if want.mode == Mode::Shared && planted::is(Bug::ReadersPassWriters) {
+            return load.admits(want.mode, limit);
+        }
         // Stops early in all but one case: readers that wait for a second lock of theirs.
         for waiter in lock.queue.range(..place).map(|(_, waiter)| *waiter) {
             if load.is_full(limit) {
@@ -243,7 +247,7 @@ impl Table {
             self.dirty.insert(Key::Claim(waiter));
             if let Stage::Waiting { passed, .. } = &mut claim.stage {
                 *passed += 1;
-                if *passed >= PASSED_MAX {
+                if *passed >= PASSED_MAX && !planted::is(Bug::NoPromotion) {
                     self.promote(step, waiter);
                     promoted = true;
                 }

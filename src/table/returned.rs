@@ -10,6 +10,7 @@ use super::command::{EndCause, Kept, Mode, OperationReply, Return, Want};
 use super::delegation::ENDED_TOLD_MAX;
 use super::id::{ClaimRef, Revision, Seq, SessionId};
 use super::state::{Claim, HistoryEvent, Key, Stage, Table};
+use crate::planted::{self, Bug};
 
 impl Table {
     /// Ends a delegation. Its local claims that still hold become plain ones before anybody else can be
@@ -47,7 +48,12 @@ impl Table {
         };
         self.end(step, name, ending);
         let mut revision = self.counters.revision;
-        for (place, kept) in (0..).zip(&back.kept) {
+        let goes_on: &[Kept] = if planted::is(Bug::KeptForgotten) {
+            &[]
+        } else {
+            &back.kept
+        };
+        for (place, kept) in (0..).zip(goes_on) {
             let claim = ClaimRef {
                 session,
                 seq: Seq(seq.0 + place),
@@ -56,7 +62,11 @@ impl Table {
             revision = self.keep(step, claim, &locks[0], kept, told);
         }
         let newest = &mut self.lock_mut(&locks[0].name).newest;
-        let of_delegation = back.newest.map(|token| (locks[0].mode, token));
+        let told = !planted::is(Bug::NewestForgotten);
+        let of_delegation = back
+            .newest
+            .filter(|_| told)
+            .map(|token| (locks[0].mode, token));
         match of_delegation {
             // Under an exclusive delegation, shared claims may have had the newest.
             Some((Mode::Exclusive, token)) => newest.granted(Mode::Shared, token),

@@ -11,7 +11,8 @@ use super::command::{
     RenewalReply, Reply,
 };
 use super::id::{ClaimRef, Generation, RenewalNumber, Seq, SessionId};
-use super::state::{Key, Session, Table};
+use super::state::{Key, Session, Stage, Table};
+use crate::planted::{self, Bug};
 
 /// How many replies are kept for resends, at most. A sidecar must have fewer operations under way
 /// without an acknowledged reply; beyond, the oldest reply is forgotten.
@@ -77,7 +78,8 @@ impl Table {
         let Some(session) = self.sessions.get_mut(&renewal.session) else {
             return RenewalReply::UnknownSession;
         };
-        if renewal.generation != session.generation || renewal.number <= session.renewal {
+        let old = renewal.number <= session.renewal && !planted::is(Bug::OldRenewalCounts);
+        if renewal.generation != session.generation || old {
             return RenewalReply::Superseded;
         }
         if !Self::hears(session.listed, renewal.number, renewal.heard) {
@@ -108,7 +110,8 @@ impl Table {
     /// Ends a session if `number` is still its last renewal. True if it did.
     pub(super) fn expire(&mut self, step: &mut Step, id: SessionId, number: RenewalNumber) -> bool {
         let last = self.sessions.get(&id).map(|session| session.renewal);
-        let due = last == Some(number);
+        let stale = planted::is(Bug::ExpireWithoutCompare) && last.is_some();
+        let due = last == Some(number) || stale;
         if due {
             self.end_session(step, id, EndCause::SessionExpired);
         }
@@ -120,12 +123,16 @@ impl Table {
         let Some(session) = self.sessions.get_mut(&operate.session) else {
             return OperateReply::UnknownSession;
         };
-        if operate.generation != session.generation {
+        let shut_out = operate.generation != session.generation;
+        if shut_out && !planted::is(Bug::DeadProcessCounts) {
             return OperateReply::Superseded;
         }
         let expected = Seq(session.seq.0 + 1);
         if operate.seq > expected {
             return OperateReply::Gap { expected };
+        }
+        if operate.seq < expected && planted::is(Bug::AppliedTwice) {
+            return OperateReply::Applied(self.perform(step, operate));
         }
         if operate.seq < expected {
             self.forget(operate.session, operate.acked);
@@ -145,6 +152,9 @@ impl Table {
         let reply = self.perform(step, operate);
         if self.sessions.contains_key(&operate.session) {
             let key = (operate.session, operate.seq);
+            if planted::is(Bug::RepliesForgotten) {
+                return OperateReply::Applied(reply);
+            }
             self.replies.insert(key, reply.clone());
             self.dirty.insert(Key::Reply(key.0, key.1));
             for further in expected.0 + 1..=last.0 {
@@ -208,6 +218,10 @@ impl Table {
     fn end_session(&mut self, step: &mut Step, id: SessionId, cause: EndCause) {
         let claims: Vec<ClaimRef> = self.claims_of(id).map(|(name, _)| name).collect();
         for claim in claims {
+            let waits = matches!(self.claims[&claim].stage, Stage::Waiting { .. });
+            if waits && planted::is(Bug::DeadStayInLine) {
+                continue;
+            }
             self.leave(step, claim, cause);
         }
         let replies = (

@@ -3,6 +3,7 @@
 
 use super::id::{TOKEN_MAX, Token};
 use super::state::{Counters, Table};
+use crate::planted::{self, Bug};
 
 /// Consecutive tokens that nobody else will ever get. A grant takes a block of one for each of its
 /// locks; a delegation takes a larger one besides and numbers its local grants from it.
@@ -61,7 +62,11 @@ impl Counters {
             return None;
         }
         let first = self.token + 1;
-        self.token = last;
+        self.token = if planted::is(Bug::BlockNotCounted) {
+            first
+        } else {
+            last
+        };
         Some(TokenBlock { first, len })
     }
 }

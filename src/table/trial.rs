@@ -9,6 +9,7 @@ use super::delegation::Patience;
 use super::id::{ClaimRef, LockName};
 use super::queue::Load;
 use super::state::{Lock, Place, Stage, Table};
+use crate::planted::{self, Bug};
 
 impl Table {
     /// Whether a claim that is blocked and would not wait may be free to go: as far as is known, only
@@ -25,6 +26,9 @@ impl Table {
         let Some(lock) = self.locks.get(&want.name) else {
             return false;
         };
+        if planted::is(Bug::TryGuesses) {
+            return false;
+        }
         if lock.closed.is_some() || !lock.holders.iter().any(|it| self.may_be_unused(*it)) {
             return false;
         }
@@ -100,6 +104,7 @@ impl Table {
             mode,
         };
         self.is_trial(waiter)
+            && !planted::is(Bug::LimitsMix)
             && (self.limit_is_open(&want, place) || self.firm_limit(&want, place).is_some())
     }
 

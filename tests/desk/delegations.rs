@@ -1,15 +1,15 @@
 //! Delegations at one desk: what it grants without the core, and when it must not.
 
-use sidelock::sidecar::desk::{Now, Rules};
-use sidelock::sidecar::frame::News;
+use sidelock::sidecar::desk::{Answer, Now, Rules};
+use sidelock::sidecar::frame::{News, ReadAsk};
 use sidelock::sidecar::handle::{
-    ClaimAnswer, ClaimAsk, ClaimError, ClaimState, ReleaseAnswer, Unavailable,
+    ClaimAnswer, ClaimAsk, ClaimError, ClaimState, Consistency, ReleaseAnswer, Unavailable,
 };
-use sidelock::table::command::{Delegated, Grant, Mode, Operation, OperationReply};
-use sidelock::table::id::{ClaimRef, Revision, Seq, SessionId};
+use sidelock::table::command::{Delegated, Grant, Mode, Operation, OperationReply, Was};
+use sidelock::table::id::{ClaimRef, LockName, OwnerId, Revision, Seq, SessionId};
 use sidelock::table::token::TokenBlock;
 
-use crate::bench::{BOUND, Bench, SESSION_TTL, ask, id, rules, token, waiting};
+use crate::bench::{BOUND, Bench, SESSION_TTL, ask, id, ms, rules, token, waiting};
 
 /// A desk that has held and released `a` once, and has asked for it to be delegated for a second claim.
 fn second() -> (Bench, Seq) {
@@ -22,7 +22,7 @@ fn second() -> (Bench, Seq) {
     bench.acknowledge();
     bench.hold("once", ask("a"), 1);
     bench.release("once");
-    bench.applied_release(sidelock::table::command::Was::Held);
+    bench.applied_release(Was::Held);
     bench.claim_later("first", ask("a"));
     bench.send();
     let asked = bench.operations.iter().rev().find_map(|(seq, operation)| {
@@ -169,10 +169,10 @@ fn claims_of_an_owner_that_has_another_go_to_the_core_with_all_of_it() {
     let (mut bench, seq) = lent();
     bench.release("first");
     let mut mine = ask("a");
-    mine.owner = Some(sidelock::table::id::OwnerId::parse("o").expect("an owner"));
+    mine.owner = Some(OwnerId::parse("o").expect("an owner"));
     assert!(bench.claim_now("here", mine.clone()).is_ok());
     let before = silent(&mut bench);
-    mine.locks[0].name = sidelock::table::id::LockName::parse("b").expect("a name");
+    mine.locks[0].name = LockName::parse("b").expect("a name");
     bench.claim_later("there", mine);
     bench.send();
     let [(_, Operation::Return(back)), (_, Operation::Acquire(_))] = &bench.operations[before..]
@@ -227,7 +227,7 @@ fn permits_are_kept_one_by_one_and_a_claim_beyond_them_asks_for_its_own() {
     bench.acknowledge();
     bench.hold("once", permits(0), 1);
     bench.release("once");
-    bench.applied_release(sidelock::table::command::Was::Held);
+    bench.applied_release(Was::Held);
     bench.claim_later("one", permits(0));
     lend(&mut bench, 10);
     // The first is in use: there may be more at the core, so nobody waits for it here.
@@ -260,4 +260,117 @@ fn permits_are_kept_one_by_one_and_a_claim_beyond_them_asks_for_its_own() {
     });
     assert_eq!(kept.collect::<Vec<_>>(), [1, 1]);
     assert!(matches!(told.last(), Some((_, Operation::Acquire(_)))));
+}
+
+#[test]
+fn whoever_waits_here_is_not_granted_in_read_only_when_the_lock_is_let_go() {
+    let (mut bench, _) = lent();
+    let waits = bench.claim_later("waits", waiting("a", 60_000));
+    bench.disconnect();
+    bench.pass(BOUND + 100);
+    bench.release("first");
+    assert_ne!(bench.state("waits").0, ClaimState::Granted);
+    let answer = bench.answered(waits);
+    assert!(
+        !matches!(answer, Some(Answer::Claim(Ok(ClaimAnswer::Granted(_))))),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_recall_told_before_its_grant_holds_for_it() {
+    let (mut bench, seq) = second();
+    bench.event(News::Recalled {
+        claim: seq,
+        revision: Revision(bench.revision + 1),
+        answer: false,
+    });
+    assert_eq!(lend(&mut bench, 10), seq);
+    assert_eq!(bench.state("first").0, ClaimState::Granted);
+    bench.claim_later("waits", waiting("a", 60_000));
+    let before = silent(&mut bench);
+    bench.release("first");
+    silent(&mut bench);
+    assert!(matches!(
+        bench.operations[before],
+        (_, Operation::Return(_))
+    ));
+    assert_eq!(bench.state("waits").0, ClaimState::Queued);
+}
+
+#[test]
+fn an_owner_of_a_kept_lock_gets_no_second_one_from_here() {
+    let (mut bench, first) = lent();
+    bench.release("first");
+    bench.hold("once-b", ask("b"), 20);
+    bench.release("once-b");
+    bench.applied_release(Was::Held);
+    bench.claim_later("second", ask("b"));
+    let second = lend(&mut bench, 200);
+    bench.release("second");
+    let mut mine = ask("a");
+    mine.owner = Some(OwnerId::parse("o").expect("an owner"));
+    assert!(bench.claim_now("here", mine.clone()).is_ok());
+    let before = silent(&mut bench);
+    mine.locks[0].name = LockName::parse("b").expect("a name");
+    bench.claim_later("there", mine);
+    silent(&mut bench);
+    let told = &bench.operations[before..];
+    let returned = told.iter().filter_map(|(_, operation)| match operation {
+        Operation::Return(back) => Some((back.delegation, back.kept.len())),
+        _ => None,
+    });
+    assert_eq!(returned.collect::<Vec<_>>(), [(first, 1), (second, 0)]);
+    assert!(matches!(told.last(), Some((_, Operation::Acquire(_)))));
+}
+
+#[test]
+fn a_drain_gives_back_what_nobody_holds_and_nothing_else() {
+    let (mut bench, held) = lent();
+    bench.hold("once-b", ask("b"), 20);
+    bench.release("once-b");
+    bench.applied_release(Was::Held);
+    bench.claim_later("idle", ask("b"));
+    let idle = lend(&mut bench, 200);
+    bench.release("idle");
+    let before = silent(&mut bench);
+    bench.step(|desk, now| desk.drain(now));
+    silent(&mut bench);
+    let told = |bench: &Bench, from: usize| {
+        let told = bench.operations[from..].iter();
+        let returned = told.filter_map(|(_, operation)| match operation {
+            Operation::Return(back) => Some(back.delegation),
+            _ => None,
+        });
+        returned.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&bench, before), [idle]);
+    assert_eq!(bench.state("first").0, ClaimState::Granted);
+    bench.release("first");
+    silent(&mut bench);
+    assert_eq!(told(&bench, before), [idle, held]);
+}
+
+#[test]
+fn a_lock_that_others_wait_for_is_not_read_here() {
+    let (mut bench, seq) = lent();
+    let read = |bench: &mut Bench| {
+        let name = LockName::parse("a").expect("a name");
+        let ask = ReadAsk::Lock {
+            name,
+            after: None,
+            wait: ms(0),
+        };
+        bench.step(|desk, now| desk.read(now, ask, Consistency::Linearizable))
+    };
+    assert!(matches!(read(&mut bench), Now::Done(Ok(_))));
+    bench.event(News::Recalled {
+        claim: seq,
+        revision: Revision(99),
+        answer: false,
+    });
+    assert!(
+        matches!(read(&mut bench), Now::Later(_)),
+        "only the core knows who they are"
+    );
 }

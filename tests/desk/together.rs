@@ -9,18 +9,20 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use sidelock::core::expiry::{Expiry, TICK};
 use sidelock::sidecar::codec;
-use sidelock::sidecar::desk::{Desk, Rules};
-use sidelock::sidecar::handle::{ClaimAsk, ClaimState};
+use sidelock::sidecar::desk::{Answer, Desk, Now, Rules};
+use sidelock::sidecar::handle::{ClaimAnswer, ClaimAsk, ClaimError, ClaimState};
 use sidelock::sidecar::lease::Caution;
 use sidelock::sidecar::saved::Saved;
 use sidelock::sidecar::saved_codec;
 use sidelock::sidecar::session::StreamRef;
 use sidelock::table::Table;
 use sidelock::table::command::{
-    Command, Effect, Mode, OpenSession, Operate, OperateReply, Renewal, RenewalReply, Reply, Want,
+    Command, Effect, EndCause, Mode, OpenSession, Operate, OperateReply, Renewal, RenewalReply,
+    Reply, Want,
 };
-use sidelock::table::id::{ClaimId, LockName, OwnerId, RenewalNumber, SessionId, ShardId};
+use sidelock::table::id::{ClaimId, LockName, OwnerId, SessionId, ShardId};
 use sidelock::table::laws;
 use sidelock::wire::{convert, v1};
 use sidelock::world::clock::Instant;
@@ -32,11 +34,17 @@ const LOCKS: [&str; 4] = ["a", "b", "c", "pool"];
 const POOL: &str = "pool";
 const LIMITS: [u32; 2] = [3, 5];
 const PODS: usize = 3;
+/// The rate of a sidecar's clock differs from the core's by no more than this, which is within the bound.
+const RATE_PPM_MAX: i64 = 99_000;
+const RHO_PPM: u32 = 100_000;
 
 /// One sidecar and its stream to the core.
 struct Pod {
     desk: Desk,
     rules: Rules,
+    /// Its clock began elsewhere, and goes faster by so many parts per million.
+    began_ms: u64,
+    faster_ppm: i64,
     /// What it has written down, for the process after it.
     saved: Saved,
     stream: u64,
@@ -49,6 +57,10 @@ struct Pod {
     deaf_until: u64,
     /// It does nothing until then.
     paused_until: u64,
+    /// Nobody can be reached from it until then.
+    cut_until: u64,
+    /// Frames take long both ways until then.
+    slow_until: u64,
     claims: Vec<ClaimId>,
 }
 
@@ -63,6 +75,7 @@ pub struct Seen {
     pub lost: u64,
     /// Holds that a later process went on with.
     pub inherited: u64,
+    pub elections: u64,
 }
 
 struct World {
@@ -73,17 +86,34 @@ struct World {
     pods: Vec<Pod>,
     /// Frames of processes that have died, still on their way.
     stale: Vec<(u64, v1::SidecarFrame)>,
-    /// When each session's present timer runs out.
-    timers: BTreeMap<SessionId, (u64, RenewalNumber)>,
+    /// The timers of the leader, and its term.
+    expiry: Expiry,
+    term: u64,
+    next_tick: u64,
+    /// It does nothing until then.
+    stalled_until: u64,
+    /// What it has proposed and has not applied yet.
+    proposed: VecDeque<(u64, Command)>,
     known: BTreeSet<(usize, ClaimId)>,
     /// Of each lock: the greatest token seen, and the greatest exclusive one.
     tokens: BTreeMap<String, (u64, u64)>,
+    /// When each session was last renewed.
+    renewed: BTreeMap<SessionId, u64>,
     next_claim: u64,
     seen: Seen,
 }
 
 fn at(ms: u64) -> Instant {
     Instant::from_boot(Duration::from_millis(ms))
+}
+
+/// What a clock shows that began at another time and goes faster, or slower.
+fn clock(now_ms: u64, began_ms: u64, faster_ppm: i64) -> Instant {
+    let us = i64::try_from(now_ms * 1_000).expect("a short run");
+    let shown = us + us * faster_ppm / 1_000_000;
+    Instant::from_boot(
+        Duration::from_millis(began_ms) + Duration::from_micros(shown.unsigned_abs()),
+    )
 }
 
 impl World {
@@ -95,7 +125,7 @@ impl World {
                 session_ttl: Duration::from_millis(TTL_MS),
                 identity: Arc::from(format!("pod-{pod}")),
                 caution: Caution {
-                    rho_ppm: 10_000,
+                    rho_ppm: RHO_PPM,
                     margin: Duration::from_millis(20),
                 },
                 no_quorum_after: Duration::from_millis(1_000),
@@ -104,9 +134,16 @@ impl World {
                 records: true,
                 seed: rng.random(),
             };
+            let (began_ms, faster_ppm) = (
+                rng.random_range(0..100_000),
+                rng.random_range(-RATE_PPM_MAX..=RATE_PPM_MAX),
+            );
+            let now = clock(1_000, began_ms, faster_ppm);
             Pod {
-                desk: Desk::new(rules.clone(), at(1_000)),
+                desk: Desk::new(rules.clone(), now),
                 rules,
+                began_ms,
+                faster_ppm,
                 saved: Saved::default(),
                 stream: 0,
                 up: false,
@@ -115,6 +152,8 @@ impl World {
                 to_pod: VecDeque::new(),
                 deaf_until: 0,
                 paused_until: 0,
+                cut_until: 0,
+                slow_until: 0,
                 claims: Vec::new(),
             }
         });
@@ -125,12 +164,23 @@ impl World {
             table: Table::default(),
             index: 0,
             stale: Vec::new(),
-            timers: BTreeMap::new(),
+            expiry: Expiry::default(),
+            term: 1,
+            next_tick: 0,
+            stalled_until: 0,
+            proposed: VecDeque::new(),
             known: BTreeSet::new(),
             tokens: BTreeMap::new(),
+            renewed: BTreeMap::new(),
             next_claim: 0,
             seen: Seen::default(),
         }
+    }
+
+    /// What this pod's clock shows.
+    fn clock(&self, pod: usize) -> Instant {
+        let one = &self.pods[pod];
+        clock(self.now, one.began_ms, one.faster_ppm)
     }
 
     fn stream(&self, pod: usize) -> StreamRef {
@@ -147,13 +197,13 @@ impl World {
         one.session = None;
         one.to_core.clear();
         one.to_pod.clear();
-        let stream = self.stream(pod);
-        self.pods[pod].desk.stream_up(at(self.now), stream);
+        let (now, stream) = (self.clock(pod), self.stream(pod));
+        self.pods[pod].desk.stream_up(now, stream);
         let leader = v1::CoreFrame {
             leader: Some(v1::Leader {
                 id: 1,
                 address: String::new(),
-                term: 1,
+                term: self.term,
                 serving: true,
                 silent_ms: 0,
             }),
@@ -163,19 +213,25 @@ impl World {
     }
 
     fn cut(&mut self, pod: usize) {
-        let stream = self.stream(pod);
+        let (now, stream) = (self.clock(pod), self.stream(pod));
         let one = &mut self.pods[pod];
         if one.up {
             one.up = false;
             one.session = None;
             one.to_core.clear();
             one.to_pod.clear();
-            one.desk.stream_down(at(self.now), stream);
+            one.desk.stream_down(now, stream);
         }
     }
 
+    /// How long a frame is on its way.
+    fn delay(&mut self, pod: usize) -> u64 {
+        let slow = self.pods[pod].slow_until > self.now;
+        self.rng.random_range(0..if slow { TTL_MS / 2 } else { 30 })
+    }
+
     fn send_to_pod(&mut self, pod: usize, frame: v1::CoreFrame) {
-        let delay = self.rng.random_range(0..30);
+        let delay = self.delay(pod);
         let one = &mut self.pods[pod];
         let after = one.to_pod.back().map_or(0, |(due, _)| *due);
         one.to_pod.push_back(((self.now + delay).max(after), frame));
@@ -184,21 +240,25 @@ impl World {
     fn apply(&mut self, command: &Command) -> Reply {
         self.index += 1;
         let (reply, effects) = self.table.apply(self.index, command);
+        self.expiry.applied(at(self.now), &self.table, &effects);
         for effect in &effects {
-            if let Effect::SessionTimer {
-                session,
-                number,
-                ttl_ms,
-            } = effect
-            {
-                let due = self.now + u64::from(*ttl_ms);
-                self.timers.insert(*session, (due, *number));
-            }
-            if let Effect::SessionEnded { session, .. } = effect {
-                self.timers.remove(session);
-            }
-            if let Effect::Recalled { .. } = effect {
-                self.seen.recalls += 1;
+            match effect {
+                Effect::Recalled { .. } => self.seen.recalls += 1,
+                Effect::SessionTimer { session, .. } => {
+                    self.renewed.insert(*session, self.now);
+                }
+                Effect::SessionEnded {
+                    session,
+                    cause: EndCause::SessionExpired,
+                } => {
+                    let stood = self.now - self.renewed[session];
+                    assert!(
+                        stood >= TTL_MS,
+                        "at {}: session {session} is expired {stood} ms after its renewal",
+                        self.now
+                    );
+                }
+                _ => {}
             }
             let Some((session, event)) = convert::event(effect) else {
                 continue;
@@ -271,19 +331,14 @@ impl World {
 
     fn step(&mut self) {
         self.now += STEP_MS;
-        let due: Vec<(SessionId, RenewalNumber)> = self
-            .timers
-            .iter()
-            .filter(|(_, (due, _))| *due <= self.now)
-            .map(|(session, (_, number))| (*session, *number))
-            .collect();
-        for (session, number) in due {
-            self.timers.remove(&session);
-            self.apply(&Command::Expire { session, number });
+        let leads = self.stalled_until <= self.now;
+        if leads {
+            self.lead();
         }
         self.take_stale();
         for pod in 0..PODS {
-            while let Some((due, _)) = self.pods[pod].to_core.front()
+            while leads
+                && let Some((due, _)) = self.pods[pod].to_core.front()
                 && *due <= self.now
                 && let Some((_, frame)) = self.pods[pod].to_core.pop_front()
             {
@@ -297,6 +352,35 @@ impl World {
             self.check();
         }
         self.check();
+    }
+
+    /// The leader proposes what its timers say, and applies what it has proposed a while ago: renewals may
+    /// come between.
+    fn lead(&mut self) {
+        if self.next_tick <= self.now {
+            self.next_tick = self.now + u64::try_from(TICK.as_millis()).expect("short");
+            for command in self.expiry.tick(at(self.now), Some(self.term)) {
+                let due = self.now + self.rng.random_range(0..200);
+                self.proposed.push_back((due, command));
+            }
+        }
+        while let Some((due, _)) = self.proposed.front()
+            && *due <= self.now
+            && let Some((_, command)) = self.proposed.pop_front()
+        {
+            self.apply(&command);
+        }
+    }
+
+    /// Another node leads from now on: all streams break, and its timers start anew.
+    fn elect(&mut self) {
+        self.term += 1;
+        for pod in 0..PODS {
+            self.cut(pod);
+        }
+        self.proposed.clear();
+        self.expiry.reloaded(at(self.now), &self.table);
+        self.seen.elections += 1;
     }
 
     /// What follows from a step does so after this.
@@ -319,7 +403,7 @@ impl World {
         }
         self.cut(pod);
         let down = self.rng.random_range(0..TTL_MS / 2);
-        let now = at(self.now);
+        let now = self.clock(pod);
         let one = &mut self.pods[pod];
         one.desk.advance(now);
         let granted = |desk: &Desk| {
@@ -367,7 +451,7 @@ impl World {
 
     /// One pod hears what has come, does what is due, and sends.
     fn work(&mut self, pod: usize) {
-        let (now, stream) = (at(self.now), self.stream(pod));
+        let (now, stream) = (self.clock(pod), self.stream(pod));
         while self.pods[pod].deaf_until <= self.now
             && let Some((due, _)) = self.pods[pod].to_pod.front()
             && *due <= self.now
@@ -387,20 +471,37 @@ impl World {
                 break;
             };
             self.write_down(pod);
-            let delay = self.rng.random_range(0..30);
+            let delay = self.delay(pod);
             let frame = codec::encode(&frame, "", ShardId(0), 0);
             let one = &mut self.pods[pod];
             let after = one.to_core.back().map_or(0, |(due, _)| *due);
             one.to_core
                 .push_back(((self.now + delay).max(after), frame));
         }
-        self.pods[pod].desk.take_answers();
+        for (_, answer) in self.pods[pod].desk.take_answers() {
+            if let Answer::Claim(answer) = answer {
+                self.told(pod, &answer);
+            }
+        }
+    }
+
+    /// What an app is told must be true at that moment.
+    fn told(&self, pod: usize, answer: &Result<ClaimAnswer, ClaimError>) {
+        if let Ok(ClaimAnswer::Granted(view)) = answer {
+            assert_eq!(
+                view.state,
+                ClaimState::Granted,
+                "at {}: pod {pod} tells that it granted {} past its deadline",
+                self.now,
+                view.claim_id
+            );
+        }
     }
 
     /// Something happens at one pod: its apps, or its network.
     fn act(&mut self) {
         let pod = self.rng.random_range(0..PODS);
-        let now = at(self.now);
+        let now = self.clock(pod);
         if self.pods[pod].paused_until > self.now {
             return;
         }
@@ -416,7 +517,14 @@ impl World {
                     self.write_down(pod);
                 }
             }
-            960..975 => self.cut(pod),
+            960..970 => self.cut(pod),
+            970..973 => {
+                self.cut(pod);
+                self.pods[pod].cut_until = self.now + self.rng.random_range(0..2 * TTL_MS);
+            }
+            973..975 => {
+                self.pods[pod].slow_until = self.now + self.rng.random_range(0..2 * TTL_MS);
+            }
             990..996 => self.restart(pod),
             975..985 => {
                 let long = self.rng.random_range(100..2 * TTL_MS);
@@ -426,9 +534,12 @@ impl World {
                 let long = self.rng.random_range(100..2 * TTL_MS);
                 self.pods[pod].paused_until = self.now + long;
             }
+            996..998 => self.elect(),
+            998 => self.stalled_until = self.now + self.rng.random_range(50..2 * TTL_MS),
             _ => {}
         }
-        if !self.pods[pod].up && self.rng.random_range(0..10) < 3 {
+        let reachable = self.pods[pod].cut_until <= self.now;
+        if !self.pods[pod].up && reachable && self.rng.random_range(0..10) < 3 {
             self.connect(pod);
         }
     }
@@ -469,10 +580,11 @@ impl World {
             priority: self.rng.random_range(0..3),
             min_hold: Duration::ZERO,
         };
-        let now = at(self.now);
-        self.pods[pod]
-            .desk
-            .claim(now, id.clone(), ask, Arc::from(""));
+        let now = self.clock(pod);
+        let desk = &mut self.pods[pod].desk;
+        if let Now::Done(answer) = desk.claim(now, id.clone(), ask, Arc::from("")) {
+            self.told(pod, &answer);
+        }
         self.write_down(pod);
         self.pods[pod].claims.push(id);
     }
@@ -481,7 +593,8 @@ impl World {
     fn check(&mut self) {
         let mut held: BTreeMap<String, Vec<(usize, ClaimId, Mode, u64)>> = BTreeMap::new();
         for (number, pod) in self.pods.iter().enumerate() {
-            for view in pod.desk.claims(at(self.now), 10_000, None).items {
+            let now = clock(self.now, pod.began_ms, pod.faster_ppm);
+            for view in pod.desk.claims(now, 10_000, None).items {
                 if view.state != ClaimState::Granted {
                     continue;
                 }
@@ -542,9 +655,12 @@ impl World {
 
     /// The network heals, nobody wants anything new, whoever holds lets go: all is served and settles.
     fn settle(&mut self) {
+        self.stalled_until = 0;
         for pod in 0..PODS {
             self.pods[pod].deaf_until = 0;
             self.pods[pod].paused_until = 0;
+            self.pods[pod].cut_until = 0;
+            self.pods[pod].slow_until = 0;
             if !self.pods[pod].up {
                 self.connect(pod);
             }
@@ -554,7 +670,7 @@ impl World {
             self.step();
             let mut live = 0;
             for pod in 0..PODS {
-                let now = at(self.now);
+                let now = self.clock(pod);
                 let desk = &mut self.pods[pod].desk;
                 for view in desk.claims(now, 10_000, None).items {
                     live += 1;
@@ -568,8 +684,9 @@ impl World {
                 break;
             }
             if self.now >= end {
-                let waiting = |pod: &Pod| pod.desk.claims(at(self.now), 100, None).items;
-                let waiting: Vec<_> = self.pods.iter().map(waiting).collect();
+                let waiting =
+                    |pod: usize| self.pods[pod].desk.claims(self.clock(pod), 100, None).items;
+                let waiting: Vec<_> = (0..PODS).map(waiting).collect();
                 let claims = self
                     .table
                     .sessions()
@@ -608,14 +725,19 @@ pub fn run(seed: u64, actions: u32) -> Seen {
     for _ in 0..actions {
         world.act();
         world.check();
-        for _ in 0..world.rng.random_range(0..4) {
+        // Mostly much happens at once; now and then so little that leases run out meanwhile.
+        let steps = match world.rng.random_range(0..40) {
+            0 => world.rng.random_range(0..2 * TTL_MS / STEP_MS / 3),
+            _ => world.rng.random_range(0..4),
+        };
+        for _ in 0..steps {
             world.step();
         }
     }
     world.settle();
     let lost = world.table.history().filter(|(_, record)| {
         matches!(&record.event, sidelock::table::state::HistoryEvent::Ended { cause, .. }
-            if *cause == sidelock::table::command::EndCause::SessionExpired)
+            if *cause == EndCause::SessionExpired)
     });
     world.seen.lost += lost.count() as u64;
     world.seen
@@ -639,6 +761,7 @@ fn what_sidecars_believe_never_contradicts_and_everyone_is_served() {
         all.recalls += seen.recalls;
         all.lost += seen.lost;
         all.inherited += seen.inherited;
+        all.elections += seen.elections;
     }
     // It proves something only if all of this happened.
     assert!(
@@ -646,7 +769,8 @@ fn what_sidecars_believe_never_contradicts_and_everyone_is_served() {
             && all.permits > seeds / 4
             && all.recalls > seeds
             && all.lost > seeds / 4
-            && all.inherited > seeds / 4,
+            && all.inherited > seeds / 4
+            && all.elections > seeds / 4,
         "{all:?}"
     );
 }

@@ -277,3 +277,40 @@ fn rule_3_local_grants_are_in_the_history_once_the_lock_is_returned() {
     ];
     assert_eq!(told, expected);
 }
+
+#[test]
+fn rule_4_a_refill_is_a_new_block_above_all_tokens_given_so_far() {
+    let (mut cell, pods) = Cell::with_sessions(2);
+    let (lent, given) = lend(&mut cell, pods[0], "a", X);
+    let (_, other) = cell.granted(pods[1], &[("b", X)], TRY);
+    let refill = Operation::Refill {
+        delegation: lent.seq,
+        block: 5,
+    };
+    let (reply, _) = cell.operate(pods[0], refill);
+    let OperationReply::Refilled(Some(block)) = reply else {
+        panic!("{reply:?}")
+    };
+    assert!(tokens(given.block)[9].get() < other[0]);
+    assert!(other[0] < tokens(block)[0].get());
+}
+
+#[test]
+fn rule_4_a_shared_token_of_a_delegation_is_current_after_its_return() {
+    let (mut cell, pods) = Cell::with_sessions(1);
+    let (lent, given) = lend(&mut cell, pods[0], "a", S);
+    let token = tokens(given.block)[2];
+    let back = Operation::Return(Return {
+        delegation: lent.seq,
+        newest: Some(token),
+        newest_exclusive: None,
+        grants: 3,
+        kept: Vec::new(),
+        ended: Vec::new(),
+    });
+    cell.operate(pods[0], back);
+    // Ended, and no writer has come since: what was read under it is still so.
+    assert_eq!(cell.verify("a", token.get()), (true, false));
+    cell.granted(pods[0], &[("a", X)], TRY);
+    assert_eq!(cell.verify("a", token.get()), (false, false));
+}

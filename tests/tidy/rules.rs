@@ -19,15 +19,19 @@ const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 
 /// Who may name what: a folder of `src/` and the folders it may import from (itself goes without saying).
 const IMPORTS: &[(&str, &[&str])] = &[
-    ("table", &[]),
+    ("planted", &[]),
+    ("table", &["planted"]),
     ("world", &[]),
     ("telemetry", &[]),
     ("wire", &["table"]),
     ("config", &["table", "world"]),
-    ("core", &["table", "wire", "world", "telemetry", "config"]),
+    (
+        "core",
+        &["planted", "table", "wire", "world", "telemetry", "config"],
+    ),
     (
         "sidecar",
-        &["table", "wire", "world", "telemetry", "config"],
+        &["planted", "table", "wire", "world", "telemetry", "config"],
     ),
     ("api", &["sidecar", "table", "world", "telemetry", "config"]),
     (

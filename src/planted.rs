@@ -30,13 +30,13 @@ macro_rules! bugs {
 bugs! {
     // Sessions and their leases.
     /// A session is expired although it was renewed since the timer was set.
-    ExpireWithoutCompare by "together",
+    ExpireWithoutCompare by "sim",
     /// The deadline counts from when the acknowledgement was received, not from before the renewal was sent.
-    DeadlineFromReceive by "together",
+    DeadlineFromReceive by "sim",
     /// An acknowledgement moves the deadline by the send time of the newest renewal, not of its own.
-    AnyAckMovesDeadline by "together",
+    AnyAckMovesDeadline by "sim",
     /// The deadline leaves nothing for clocks of different rates.
-    RatesIgnored by "together",
+    RatesIgnored by "sim",
     /// A renewal with an old number counts.
     OldRenewalCounts by "model",
     /// Timers go on over a change of leader with what was left of them.
@@ -47,22 +47,22 @@ bugs! {
     NewLeaderExpires by "service",
     // Once, in order, by the right process.
     /// What a process sends that was shut out by its successor still counts.
-    DeadProcessCounts by "together",
+    DeadProcessCounts by "sim",
     /// A process that takes over goes on under the generation of the one before.
-    SameGeneration by "together",
+    SameGeneration by "sim",
     /// An operation that comes again is done again.
     AppliedTwice by "model",
     /// Replies are not kept for an operation that comes again.
     RepliesForgotten by "model",
     /// What was sent and not answered when the stream broke is not sent again.
-    NotSentAgain by "together",
+    NotSentAgain by "sim",
     /// A process that takes over frees what claims of the one before still hold.
-    TakeoverFreesHeld by "together",
+    TakeoverFreesHeld by "sim",
     // Tokens.
     /// A block of tokens does not move the counter on by its whole length.
-    BlockNotCounted by "together",
+    BlockNotCounted by "sim",
     /// The token counter starts anew once nothing is held.
-    TokensStartAnew by "together",
+    TokensStartAnew by "sim",
     /// A delegation that asks for more tokens gets those that it had.
     SameBlockAgain by "rules",
     /// A delegation that comes back does not say which tokens were used.
@@ -83,10 +83,10 @@ bugs! {
     /// A second death shortens a lock-delay that runs.
     LockDelayShortened by "model",
     /// Permits of different limits are held side by side.
-    LimitsMix by "together",
+    LimitsMix by "sim",
     // Delegations.
     /// Granted from a kept lock though the session's deadline has passed.
-    GrantPastDeadline by "together",
+    GrantPastDeadline by "sim",
     /// Granted from a kept lock in read-only mode.
     GrantInReadOnly by "desk",
     /// Local claims go on being granted after a recall.
@@ -100,22 +100,22 @@ bugs! {
     /// A session may renew for ever without hearing recalls.
     RenewsUnheard by "rules",
     /// A lock that is handed over frees the claims that hold under it.
-    ReturnFreesHeld by "together",
+    ReturnFreesHeld by "sim",
     /// The core forgets the claims that come with a lock that is handed over.
-    KeptForgotten by "together",
+    KeptForgotten by "sim",
     /// A lock with a lock-delay is delegated.
     DelayedLockDelegated by "rules",
     /// A delegation outlives its session.
-    DelegationOutlivesSession by "together",
+    DelegationOutlivesSession by "sim",
     /// An owner that has a claim gets another from a kept lock.
     OwnerHasTwoHere by "desk",
     /// Another pod's shared claims do not keep an exclusive local one out.
-    SharedDelegationCoversExclusive by "together",
+    SharedDelegationCoversExclusive by "sim",
     // Claims.
     /// A grant that comes when nobody wants it any more is not given back.
-    LateGrantKept by "together",
+    LateGrantKept by "sim",
     /// A claim past the session's deadline is still said to be granted.
-    GrantedPastDeadline by "together",
+    GrantedPastDeadline by "sim",
     /// A lease holds for twice its time.
     LeaseTwiceAsLong by "desk",
     /// An id that was used up can be claimed again.

@@ -7,6 +7,5 @@ mod delegations;
 mod ids;
 mod leases;
 mod sessions;
-mod together;
 mod waits;
 mod wheel;

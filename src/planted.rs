@@ -58,6 +58,8 @@ bugs! {
     NotSentAgain by "sim",
     /// A process that takes over frees what claims of the one before still hold.
     TakeoverFreesHeld by "sim",
+    /// What a process writes down of a claim names an operation that was never applied.
+    OldNumbersSaved by "sim",
     // Tokens.
     /// A block of tokens does not move the counter on by its whole length.
     BlockNotCounted by "sim",

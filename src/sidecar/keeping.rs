@@ -157,6 +157,7 @@ impl Desk {
             listed.ok().map(|place| &all.claims[place])
         };
         let mut under: BTreeMap<Seq, Vec<Key>> = BTreeMap::new();
+        let mut renumbered: Vec<Key> = Vec::new();
         let live: Vec<Key> = self.holds.keys().copied().collect();
         for key in live {
             let hold = self.holds.get_mut(&key).expect("nothing was removed");
@@ -180,6 +181,9 @@ impl Desk {
                 .filter(|under| place(*under).is_some_and(|listed| listed.delegation.is_some()));
             if let Some(seq) = hold.seq.take() {
                 self.by_seq.remove(&seq);
+                // The number goes to another operation now: a process after this one must not take it
+                // for this claim's.
+                renumbered.push(key);
             }
             match (&mut hold.stage, delegation) {
                 (Stage::Held { .. }, Some(delegation)) => {
@@ -194,6 +198,9 @@ impl Desk {
                 }
                 (Stage::Ended(ended), _) => ended.release_at = None,
             }
+        }
+        if !planted::is(Bug::OldNumbersSaved) {
+            renumbered.into_iter().for_each(|key| self.unsaved(key));
         }
         for listed in &all.claims {
             let seq = listed.claim.seq;

@@ -34,7 +34,7 @@ bugs! {
     /// The deadline counts from when the acknowledgement was received, not from before the renewal was sent.
     DeadlineFromReceive by "sim",
     /// An acknowledgement moves the deadline by the send time of the newest renewal, not of its own.
-    AnyAckMovesDeadline by "sim",
+    AnyAckMovesDeadline by "desk",
     /// The deadline leaves nothing for clocks of different rates.
     RatesIgnored by "sim",
     /// A renewal with an old number counts.

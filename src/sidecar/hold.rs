@@ -157,7 +157,7 @@ impl Journal {
 
     /// One more change.
     pub fn note(&mut self, kind: ClaimEventKind) {
-        self.revision += 1;
+        self.revision = self.revision.saturating_add(1);
         if self.kinds.len() == EVENTS_KEPT {
             self.kinds.remove(0);
         }

@@ -295,7 +295,7 @@ impl Outbox {
 
     /// Starts the numbers of a session just opened.
     pub fn start_after(&mut self, applied: Seq) {
-        self.next = Seq(applied.0 + 1);
+        self.next = Seq(applied.0.saturating_add(1));
     }
 
     fn number_next(&mut self, acquire: &mut impl FnMut(AskOf, Seq) -> Option<Operation>) -> bool {
@@ -327,7 +327,7 @@ impl Outbox {
             answered,
             since,
         });
-        self.next = Seq(self.next.0 + 1);
+        self.next = Seq(self.next.0.saturating_add(1));
     }
 }
 

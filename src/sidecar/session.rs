@@ -107,7 +107,10 @@ impl Session {
         Self {
             id: saved.id,
             generation: Generation(
-                saved.generation.0 + u32::from(!planted::is(Bug::SameGeneration)),
+                saved
+                    .generation
+                    .0
+                    .saturating_add(u32::from(!planted::is(Bug::SameGeneration))),
             ),
             had_one: true,
             safe_until: Some(now),
@@ -248,7 +251,7 @@ impl Session {
     /// A renewal that leaves right now: `now` must have been read just before it is handed to the stream.
     pub fn renew(&mut self, now: Instant) -> Option<Renewal> {
         let session = self.id?;
-        self.last = RenewalNumber(self.last.0 + 1);
+        self.last = RenewalNumber(self.last.0.saturating_add(1));
         self.open.insert(self.last, now);
         if self.open.len() > RENEWALS_OPEN_MAX {
             self.open.pop_first();

@@ -358,6 +358,7 @@ impl Table {
         if planted::is(Bug::RenewsUnheard) {
             return true;
         }
-        listed.is_none_or(|listed| heard >= listed || number.0 < listed.0 + UNHEARD_MAX)
+        listed
+            .is_none_or(|listed| heard >= listed || number.0 - listed.0.min(number.0) < UNHEARD_MAX)
     }
 }

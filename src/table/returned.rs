@@ -2,17 +2,73 @@
 //! In: returns. Out: the lock free for the next, or held by name. Never: a moment at which it is free while
 //! one of its claims still holds.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::apply::Step;
 use super::claim::{Ending, party_entry};
 use super::command::{EndCause, Kept, Mode, OperationReply, Return, Want};
-use super::delegation::ENDED_TOLD_MAX;
-use super::id::{ClaimRef, Revision, Seq, SessionId};
-use super::state::{Claim, HistoryEvent, Key, Stage, Table};
+use super::delegation::{ENDED_TOLD_MAX, Pledge};
+use super::id::{ClaimRef, Revision, Seq, SessionId, Token};
+use super::state::{Claim, HistoryEvent, Key, Newest, Stage, Table};
 use crate::planted::{self, Bug};
 
+/// What a delegation covers. A sidecar that returns more than that has gone wrong, and harms itself alone:
+/// none of its claims goes on.
+#[derive(Debug, Clone, Copy)]
+struct Cover {
+    mode: Mode,
+    least: Token,
+    most: Token,
+    /// The newest of the lock so far.
+    newest: Newest,
+}
+
+impl Cover {
+    fn has(self, token: Token) -> bool {
+        (self.least..=self.most).contains(&token)
+    }
+
+    /// Whether all that is kept could hold side by side under it, after what it says was given before.
+    fn covers(self, back: &Return) -> bool {
+        let kept = &back.kept;
+        let exclusive = self.newest.exclusive.max(back.newest_exclusive);
+        let any = self.newest.any.max(back.newest);
+        let is_newest = |kept: &Kept| match kept.mode {
+            Mode::Exclusive => Some(kept.token) >= any && Some(kept.token) >= exclusive,
+            Mode::Shared | Mode::Semaphore { .. } => Some(kept.token) > exclusive,
+        };
+        let tokens: BTreeSet<Token> = kept.iter().map(|kept| kept.token).collect();
+        let shared = kept.iter().all(|kept| kept.mode == Mode::Shared);
+        let alone = kept.len() <= 1 && kept.iter().all(|kept| kept.mode == self.mode);
+        let fits = match self.mode {
+            Mode::Exclusive | Mode::Shared => alone || shared,
+            Mode::Semaphore { .. } => alone,
+        };
+        fits && kept.iter().all(is_newest)
+            && tokens.len() == kept.len()
+            && tokens.iter().all(|token| self.has(*token))
+    }
+}
+
 impl Table {
+    /// What was given with a delegation: the token of its grant, and all up to the end of its newest block.
+    fn cover(&self, name: ClaimRef) -> Option<Cover> {
+        let Some(Pledge::Given { block, .. }) = self.pledge(name) else {
+            return None;
+        };
+        let claim = self.claims.get(&name)?;
+        let (Stage::Holding { tokens, .. }, [want]) = (&claim.stage, claim.locks.as_slice()) else {
+            return None;
+        };
+        Some(Cover {
+            mode: want.mode,
+            least: *tokens.first()?,
+            most: block.last()?,
+            newest: self.lock(&want.name)?.newest,
+        })
+    }
+
     /// Ends a delegation. Its local claims that still hold become plain ones before anybody else can be
     /// granted the lock.
     pub(super) fn return_delegation(
@@ -32,12 +88,19 @@ impl Table {
                 kept: false,
             };
         }
+        let cover = self.cover(name);
+        let covered = cover.is_some_and(|cover| cover.covers(back));
+        let kept_on: &[Kept] = if covered && !planted::is(Bug::KeptForgotten) {
+            &back.kept
+        } else {
+            &[]
+        };
         let claim = &self.claims[&name];
         let locks = claim.locks.clone();
         let first = claim.claim_id.clone();
         // Of the claim in whose name it was asked for, history has the grant already, and no end if it
         // goes on.
-        let goes_on = back.kept.iter().any(|kept| kept.user.claim_id == first);
+        let goes_on = kept_on.iter().any(|kept| kept.user.claim_id == first);
         let ended = back.ended.iter().any(|end| end.user.claim_id == first);
         let note: Arc<str> = Arc::from(format!("{} local grants", back.grants));
         self.tell_ended(step, name, &locks[0], back, &note);
@@ -48,12 +111,7 @@ impl Table {
         };
         self.end(step, name, ending);
         let mut revision = self.counters.revision;
-        let goes_on: &[Kept] = if planted::is(Bug::KeptForgotten) {
-            &[]
-        } else {
-            &back.kept
-        };
-        for (place, kept) in (0..).zip(goes_on) {
+        for (place, kept) in (0..).zip(kept_on) {
             let claim = ClaimRef {
                 session,
                 seq: Seq(seq.0 + place),
@@ -62,18 +120,18 @@ impl Table {
             revision = self.keep(step, claim, &locks[0], kept, told);
         }
         let newest = &mut self.lock_mut(&locks[0].name).newest;
-        let told = !planted::is(Bug::NewestForgotten);
-        let of_delegation = back
-            .newest
-            .filter(|_| told)
-            .map(|token| (locks[0].mode, token));
+        let told = |token: &Token| {
+            !planted::is(Bug::NewestForgotten) && cover.is_some_and(|cover| cover.has(*token))
+        };
+        let of_delegation = back.newest.filter(told).map(|token| (locks[0].mode, token));
         match of_delegation {
             // Under an exclusive delegation, shared claims may have had the newest.
             Some((Mode::Exclusive, token)) => newest.granted(Mode::Shared, token),
             Some((mode, token)) => newest.granted(mode, token),
             None => {}
         }
-        if let Some(token) = back.newest_exclusive {
+        let alone = locks[0].mode == Mode::Exclusive;
+        if let Some(token) = back.newest_exclusive.filter(|token| alone && told(token)) {
             newest.granted(Mode::Exclusive, token);
         }
         OperationReply::Returned {

@@ -33,6 +33,12 @@ impl TokenBlock {
         (self.len > 0).then(|| Token::new(self.first)).flatten()
     }
 
+    /// The greatest token, if any is left.
+    pub fn last(self) -> Option<Token> {
+        let last = (self.first + self.len).checked_sub(1)?;
+        (self.len > 0).then(|| Token::new(last)).flatten()
+    }
+
     /// The tokens, in ascending order.
     pub fn tokens(self) -> impl Iterator<Item = Token> {
         (self.first..self.first + self.len).filter_map(Token::new)

@@ -337,7 +337,7 @@ impl Desk {
             return;
         }
         // Only an operator takes a delegation from a session that stands: its claims went with it.
-        for claim in seq.0..seq.0 + u64::from(kept) {
+        for claim in seq.0..seq.0.saturating_add(u64::from(kept)) {
             if let Some(key) = self.by_seq.get(&Seq(claim)).copied() {
                 self.vanished(now, key);
             }

@@ -95,6 +95,9 @@ impl Table {
         let revision = self.record(step, name, HistoryEvent::Queued);
         for want in &ask.locks {
             self.touch(step, &want.name, revision);
+            if patience != Patience::Turn && want.mode.limit().is_some() {
+                self.suspect_waiters(step, &want.name);
+            }
         }
         step.suspects.insert(owner);
         OperationReply::Queued {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::apply::Step;
 use super::command::Policy;
 use super::id::LockName;
-use super::state::{Key, Lock, OwnerKey, Table};
+use super::state::{Key, Lock, Table};
 
 /// Most claims that wait for one lock, unless a policy says otherwise. At some 1 KiB each that is
 /// 10 MiB; whoever is number 10,001 is better told at once.
@@ -106,14 +106,20 @@ impl Table {
                 self.recall_for_limit(step, &name, limit);
             }
         }
-        let suspects: Vec<OwnerKey> = step
-            .freed
-            .iter()
-            .filter_map(|name| self.locks.get(name))
-            .flat_map(|lock| lock.queue.values())
-            .map(|waiter| self.owner_of(*waiter))
-            .collect();
-        step.suspects.extend(suspects);
+        let freed: Vec<LockName> = step.freed.iter().cloned().collect();
+        for name in freed {
+            self.suspect_waiters(step, &name);
+        }
+    }
+
+    /// Another limit of a lock may make any of its waiters wait for others than before.
+    pub(super) fn suspect_waiters(&self, step: &mut Step, name: &LockName) {
+        let Some(lock) = self.locks.get(name) else {
+            return;
+        };
+        let waiters = lock.queue.values();
+        step.suspects
+            .extend(waiters.map(|waiter| self.owner_of(*waiter)));
     }
 }
 

@@ -242,7 +242,7 @@ impl Desk {
         let first = self
             .outbox
             .push_urgent(Operation::Return(back), Purpose::Return(count));
-        for (key, seq) in keys.into_iter().zip((first.0..).map(Seq)) {
+        for (key, seq) in keys.into_iter().zip((first.0..=u64::MAX).map(Seq)) {
             self.by_seq.insert(seq, key);
             if let Some(hold) = self.holds.get_mut(&key) {
                 hold.seq = Some(seq);

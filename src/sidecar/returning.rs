@@ -125,7 +125,7 @@ impl Desk {
                 let kept = kept.filter(|_| !planted::is(Bug::ReturnFreesHeld));
                 let (keys, kept): (Vec<Key>, Vec<Kept>) = kept.unzip();
                 let first = self.push_return(now, id, kept);
-                plain.extend(keys.into_iter().zip((first.0..).map(Seq)));
+                plain.extend(keys.into_iter().zip((first.0..=u64::MAX).map(Seq)));
             }
         }
         self.spots.remove(id);

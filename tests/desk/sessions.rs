@@ -27,6 +27,26 @@ fn rule_5_1_the_deadline_counts_from_the_send_of_the_acknowledged_renewal() {
 }
 
 #[test]
+fn rule_5_1_the_deadline_counts_from_the_renewal_that_was_acknowledged_not_from_a_later_one() {
+    let mut bench = Bench::open();
+    bench.hold("c", ask("a"), 42);
+    bench.renewals.clear();
+    bench.pass(2 * RENEW_EVERY);
+    bench.send();
+    bench.pass(RENEW_EVERY);
+    bench.send();
+    let [(first, sent), .., (_, later)] = bench.renewals[..] else {
+        panic!("two renewals are open: {:?}", bench.renewals);
+    };
+    assert!(sent < later, "{sent} and {later}");
+    bench.renewed(first, RenewalOutcome::Renewed(ms(SESSION_TTL)));
+    let lease_end = bench.now() + bench.view("c").expires_in.expect("held");
+    let deadline = sidelock::world::clock::Instant::from_boot(ms(sent + SESSION_SAFE));
+    let until = bench.view("c").safe_until.expect("certain");
+    assert_eq!(until, deadline.min(lease_end));
+}
+
+#[test]
 fn rule_5_1_the_acknowledgement_of_a_void_number_moves_nothing() {
     let mut bench = Bench::open();
     bench.hold("c", ask("a"), 42);

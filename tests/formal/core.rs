@@ -160,6 +160,46 @@ impl Core {
         }
     }
 
+    /// Whether a message may yet have an effect.
+    pub fn may_care(&self, world: &World, message: Message) -> bool {
+        let speaks = |pod: usize, generation: u8| {
+            let session = &self.sessions[pod];
+            let old = generation < session.generation;
+            session.alive && (!old || world.makes(Mistake::OldGenerationCounts))
+        };
+        match message {
+            Message::Renew {
+                pod,
+                generation,
+                number,
+            } => speaks(pod, generation) && number > self.sessions[pod].renewal,
+            Message::Ask {
+                pod,
+                generation,
+                seq,
+            }
+            | Message::Return {
+                pod,
+                generation,
+                seq,
+                ..
+            }
+            | Message::Release {
+                pod,
+                generation,
+                seq,
+            } => speaks(pod, generation) && seq > self.sessions[pod].seq,
+            Message::Expire { pod, number } => {
+                let stands = number != self.sessions[pod].renewal;
+                self.sessions[pod].alive && (!stands || world.makes(Mistake::ExpiryDoesNotCompare))
+            }
+            Message::Open { pod, generation } => {
+                self.sessions[pod].alive && generation > self.sessions[pod].generation
+            }
+            _ => false,
+        }
+    }
+
     /// The session, if this process speaks for it.
     fn session(&mut self, world: &World, pod: usize, generation: u8) -> Option<&mut Session> {
         let session = &mut self.sessions[pod];

@@ -20,14 +20,19 @@ pub fn all(world: &World) -> Vec<Property<World>> {
             let goes_on = state.core.holder.is_some_and(|holder| holder.pod == 1);
             goes_on && state.core.sessions[0].alive && state.core.sessions[0].seq > 1
         }),
-        Property::sometimes("a dead session's lock goes on", |_, state: &State| {
-            !state.core.sessions[0].alive && state.pods[1].believes()
-        }),
-        Property::sometimes(
+    ];
+    if world.renewing == 2 {
+        all.push(Property::sometimes(
+            "a dead session's lock goes on",
+            |_, state: &State| !state.core.sessions[0].alive && state.pods[1].believes(),
+        ));
+    }
+    if world.writes {
+        all.push(Property::sometimes(
             "a write of one that lost the lock is refused",
             |_, state: &State| state.resource.refused,
-        ),
-    ];
+        ));
+    }
     if world.take_overs > 0 {
         all.push(Property::sometimes(
             "a claim goes on in another process",

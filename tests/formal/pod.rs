@@ -163,6 +163,26 @@ impl Pod {
         }
     }
 
+    /// Whether a message may yet have an effect.
+    pub fn may_care(&self, message: Message) -> bool {
+        let unsure = !self.attached;
+        match message {
+            Message::Renewed {
+                generation, number, ..
+            } => {
+                let open = self.sent.iter().any(|(sent, _)| *sent == number);
+                generation == self.generation && open
+            }
+            Message::Granted { seq, .. } => unsure || self.asked == Some(seq),
+            Message::Recall { of, .. } => {
+                let kept = |lent: Lent| lent.of == of && !lent.recalled;
+                unsure || self.asked == Some(of) || self.lent.is_some_and(kept)
+            }
+            Message::Attached { generation, .. } => unsure && generation == self.generation,
+            _ => false,
+        }
+    }
+
     pub fn hear(&mut self, world: &World, message: Message) {
         match message {
             Message::Renewed {
@@ -215,7 +235,7 @@ impl Pod {
         };
         let until = from + world.safe();
         self.until = Some(self.until.map_or(until, |before| before.max(until)));
-        self.sent.retain(|(sent, _)| *sent > number);
+        self.sent.retain(|(sent, _)| *sent > number); // earlier ones can only state an earlier deadline
     }
 }
 

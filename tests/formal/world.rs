@@ -45,10 +45,13 @@ pub struct World {
     pub horizon: u8,
     /// Most renewals, requests, take-overs of a pod, and elections.
     pub renewals: u8,
+    /// So many of the pods renew at all.
+    pub renewing: usize,
     pub asks: u8,
     pub take_overs: u8,
     pub elections: u8,
-    /// Whether the resource compares tokens.
+    /// Whether apps write to the resource, and whether it compares tokens.
+    pub writes: bool,
     pub fenced: bool,
     pub mistake: Option<Mistake>,
 }
@@ -150,11 +153,13 @@ impl World {
             ttl: 3,
             safe: 1,
             rate: Some(2),
-            horizon: 5,
+            horizon: 3,
             renewals: 1,
+            renewing: 2,
             asks: 1,
             take_overs: 0,
-            elections: 1,
+            elections: 0,
+            writes: false,
             fenced: true,
             mistake: None,
         }
@@ -163,9 +168,16 @@ impl World {
     pub fn with_a_take_over() -> Self {
         Self {
             name: "with a take-over",
-            horizon: 4,
-            elections: 0,
+            renewing: 1,
             take_overs: 1,
+            ..Self::of_the_rules()
+        }
+    }
+
+    pub fn with_an_election() -> Self {
+        Self {
+            name: "with an election",
+            elections: 1,
             ..Self::of_the_rules()
         }
     }
@@ -174,6 +186,8 @@ impl World {
         Self {
             name: "clocks of any rate",
             rate: None,
+            renewals: 0,
+            writes: true,
             ..Self::of_the_rules()
         }
     }
@@ -212,6 +226,22 @@ impl State {
     }
 }
 
+impl State {
+    /// Drops messages that no longer have any effect, so that states that differ in these alone are one.
+    fn forget(&mut self, world: &World) {
+        let Self {
+            core, pods, net, ..
+        } = self;
+        net.retain(|message| match message {
+            Message::Renewed { pod, .. }
+            | Message::Granted { pod, .. }
+            | Message::Recall { pod, .. }
+            | Message::Attached { pod, .. } => pods[*pod].may_care(*message),
+            _ => core.may_care(world, *message),
+        });
+    }
+}
+
 impl Model for World {
     type State = State;
     type Action = Action;
@@ -231,7 +261,7 @@ impl Model for World {
             let may = [
                 (pod.owed > 0, Action::PodTicks(at)),
                 (state.core.may_expire(at), Action::ProposeExpiry(at)),
-                (pod.may_renew(self), Action::Renew(at)),
+                (at < self.renewing && pod.may_renew(self), Action::Renew(at)),
                 (pod.may_ask(self), Action::Ask(at)),
                 (pod.may_grant(), Action::Grant(at)),
                 (pod.holds.is_some(), Action::LetGo(at)),
@@ -240,8 +270,11 @@ impl Model for World {
                     at == 0 && pod.generation < self.take_overs,
                     Action::TakeOver(at),
                 ),
-                (state.resource.may_read(at), Action::Read(at)),
-                (state.resource.may_write(at), Action::Write(at)),
+                (self.writes && state.resource.may_read(at), Action::Read(at)),
+                (
+                    self.writes && state.resource.may_write(at),
+                    Action::Write(at),
+                ),
             ];
             actions.extend(
                 may.iter()
@@ -295,6 +328,7 @@ impl Model for World {
             Action::Read(at) => state.resource.read(self, at),
             Action::Write(at) => state.resource.write(self, at),
         }
+        state.forget(self);
         (state != *before).then_some(state)
     }
 

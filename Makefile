@@ -46,6 +46,11 @@ sim: setup ## Simulate several sidecars under faults: make sim SEEDS=5000
 mutants: setup ## Plant one mistake after the other; the tests must find each (docs/mutants.md)
 	@.ci/mutants --table docs/mutants.md
 
+.PHONY: chaos
+chaos: setup ## Kill and stop real processes for ten minutes: make chaos SECONDS=600 SEED=1
+	@SIDELOCK_CHAOS_SECONDS=$(or $(SECONDS),600) SIDELOCK_CHAOS_LOCKS=24 SIDELOCK_SEED=$(or $(SEED),1) \
+		cargo test --locked --test chaos -- --ignored --nocapture
+
 .PHONY: demo
 demo: build ## Twelve workers in three languages, a dying leader, one lost update refused
 	@.ci/setup demo

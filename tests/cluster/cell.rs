@@ -113,6 +113,14 @@ impl Cell {
         child.wait().expect("the process is ours");
     }
 
+    /// Sends a running node a signal.
+    pub fn signal(&self, place: u16, signal: rustix::process::Signal) {
+        let node = &self.nodes[usize::from(place) - 1];
+        let child = node.child.as_ref().expect("the node runs");
+        let pid = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(pid, signal).expect("the process is ours");
+    }
+
     /// SIGTERM, and the end of the process; whether it said that all was well.
     pub async fn stop(&mut self, place: u16) -> bool {
         let mut child = self.node(place).child.take().expect("the node runs");

@@ -18,15 +18,16 @@ use super::saved_codec::{decode, encode};
 use crate::wire::state;
 
 /// The form of the file; another one is not read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Below this the file is not written anew.
 const REWRITE_FROM: u64 = 1 << 20;
 /// It is written anew when it has grown to so many times its size after the last time.
 const REWRITE_GROWTH: u64 = 4;
 /// The file's name.
 const CLAIMS: &str = "claims";
-/// Length and checksum before each record.
-const HEAD: usize = 8;
+/// Before each record: its length, the checksum of those bytes, and that of the record. A length that may be
+/// wrong would make damage look like a record that was not written whole.
+const HEAD: usize = 12;
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +186,9 @@ fn origin(file: &File) -> io::Result<state::Origin> {
 fn append(bytes: &mut Vec<u8>, record: &state::Record) {
     let body = record.encode_to_vec();
     let length = u32::try_from(body.len()).expect("a claim has at most some 100 KiB");
-    bytes.extend_from_slice(&length.to_le_bytes());
+    let length = length.to_le_bytes();
+    bytes.extend_from_slice(&length);
+    bytes.extend_from_slice(&crc32c::crc32c(&length).to_le_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     bytes.extend_from_slice(&body);
 }
@@ -222,11 +225,14 @@ impl Iterator for Records<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (head, body) = self.rest.split_at_checked(HEAD)?;
-        let length = u32::from_le_bytes(head[..4].try_into().ok()?);
-        let (body, rest) = body.split_at_checked(usize::try_from(length).ok()?)?;
+        let number = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
+        if crc32c::crc32c(&head[..4]) != number(4)? {
+            self.rest = &[];
+            return Some(None);
+        }
+        let (body, rest) = body.split_at_checked(usize::try_from(number(0)?).ok()?)?;
         self.rest = rest;
-        let sum = u32::from_le_bytes(head[4..].try_into().ok()?);
-        let whole = crc32c::crc32c(body) == sum;
+        let whole = crc32c::crc32c(body) == number(8)?;
         Some(whole.then(|| state::Record::decode(body).ok()).flatten())
     }
 }

@@ -113,6 +113,7 @@ impl Stage {
             let fault = *FAULTS
                 .get(turn)
                 .unwrap_or(&FAULTS[dice.random_range(0..FAULTS.len())]);
+            println!("{:>4} s  {fault:?}", BootClock.now().since(start).as_secs());
             self.make(fault, &mut dice).await;
             *hits.entry(fault).or_insert(0) += 1;
             turn += 1;

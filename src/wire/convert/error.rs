@@ -1,7 +1,7 @@
 //! What is wrong with a message, and the small checks that all conversions share.
 //! In: raw fields. Out: checked values, or the field's name with its fault. Never: a panic.
 
-use crate::table::id::{ClaimId, IdError, LockName, OwnerId, SessionKey, Token};
+use crate::table::id::{ClaimId, IdError, LockName, OwnerId, SessionId, SessionKey, Token};
 
 /// A message that no peer of ours would send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +61,17 @@ pub(super) fn claim_id(field: &'static str, text: &str) -> Converted<ClaimId> {
 
 pub(super) fn owner_id(field: &'static str, text: &str) -> Converted<OwnerId> {
     valid(field, OwnerId::parse(text))
+}
+
+/// No session has the number 0.
+pub(super) fn session(field: &'static str, value: u64) -> Converted<SessionId> {
+    if value == 0 {
+        return Err(ConvertError {
+            field,
+            problem: Problem::Range,
+        });
+    }
+    Ok(SessionId(value))
 }
 
 pub(super) fn token(field: &'static str, value: u64) -> Converted<Token> {

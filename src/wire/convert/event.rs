@@ -3,7 +3,9 @@
 //! Never: an effect that is no session's business.
 
 use super::delegation;
-use super::error::{ConvertError, Converted, all, claim_id, each, present, raw_tokens, tokens};
+use super::error::{
+    ConvertError, Converted, all, claim_id, each, present, raw_tokens, session, tokens,
+};
 use super::reply::{claim_ref, grant};
 use super::request::end_cause;
 use crate::table::attachment::{AttachedClaim, Attachment};
@@ -139,7 +141,7 @@ impl TryFrom<v1::Attached> for Attachment {
     type Error = ConvertError;
 
     fn try_from(attached: v1::Attached) -> Converted<Self> {
-        let session = SessionId(attached.session);
+        let session = session("Attached.session", attached.session)?;
         let claims = attached.claims.into_iter().map(|claim| {
             Ok(AttachedClaim {
                 delegation: delegation::attached(&claim)?,

@@ -1,5 +1,5 @@
-//! One thread a node that makes writes durable: one fsync for all that gathered during the last one.
-//! In: writes, and those who wait for them, in order. Out: their answers, in that order.
+//! Writes to the disk, and one thread a node that makes them durable: one fsync for all that gathered
+//! during the last one. In: writes, and those who wait for them, in order. Out: their answers, in that order.
 //! Never: a second fsync after a failed one; a failed disk stays failed until the process restarts.
 
 use std::io;
@@ -9,40 +9,27 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::world::engine::{Engine, WriteBatch};
+use crate::world::engine::{Engine, Syncer, Waiter, WriteBatch};
 
 /// Most that wait for one fsync; more block their callers until it ends.
 const WAITING_MAX: usize = 4096;
 
-/// Told once what it waits for is durable, or never will be.
-type Waiter = Box<dyn FnOnce(io::Result<()>) + Send>;
-
-/// Writes to the engine, and the thread that syncs them.
+/// Writes to the engine, and what syncs them.
 pub(super) struct Flusher {
     engine: Arc<dyn Engine>,
+    syncer: Arc<dyn Syncer>,
     failed: Arc<Failed>,
-    /// Both are there until dropped.
-    queue: Option<SyncSender<Waiter>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Flusher {
-    /// Starts the thread.
-    pub fn start(engine: Arc<dyn Engine>) -> io::Result<Self> {
+    /// `syncer` makes durable what is written to `engine`.
+    pub fn new(engine: Arc<dyn Engine>, syncer: Arc<dyn Syncer>) -> Self {
         let failed = Arc::new(Failed(watch::Sender::new(None)));
-        let (queue, waiters) = mpsc::sync_channel(WAITING_MAX);
-        let thread = std::thread::Builder::new()
-            .name("sidelock-flush".into())
-            .spawn({
-                let (engine, failed) = (Arc::clone(&engine), Arc::clone(&failed));
-                move || flush(&*engine, &failed, &waiters)
-            })?;
-        Ok(Self {
+        Self {
             engine,
+            syncer,
             failed,
-            queue: Some(queue),
-            thread: Some(thread),
-        })
+        }
     }
 
     /// The engine, for reads.
@@ -68,13 +55,13 @@ impl Flusher {
             .map_err(|error| self.failed.set("write", &error))
     }
 
-    /// Calls `waiter` once all writes that returned before this call are durable, after those who asked
-    /// earlier. Blocks while [`WAITING_MAX`] are waiting.
+    /// As [`Syncer::when_durable`]; after a failed write every waiter fails too.
     pub fn when_durable(&self, waiter: impl FnOnce(io::Result<()>) + Send + 'static) {
-        let queue = self.queue.as_ref().expect("it is there until dropped");
-        if let Err(mpsc::SendError(waiter)) = queue.send(Box::new(waiter)) {
-            waiter(Err(io::Error::other("the flusher has stopped")));
-        }
+        let failed = Arc::clone(&self.failed);
+        self.syncer.when_durable(Box::new(move |synced| {
+            let synced = synced.map_err(|error| failed.set("fsync", &error));
+            waiter(synced.and_then(|()| failed.check()));
+        }));
     }
 
     /// Waits until all writes that returned before this call are durable.
@@ -88,27 +75,56 @@ impl Flusher {
     }
 }
 
-impl Drop for Flusher {
+/// The thread that syncs.
+pub(super) struct SyncThread {
+    /// Both are there until dropped.
+    queue: Option<SyncSender<Waiter>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SyncThread {
+    /// Starts it.
+    pub fn start(engine: Arc<dyn Engine>) -> io::Result<Self> {
+        let (queue, waiters) = mpsc::sync_channel(WAITING_MAX);
+        let thread = std::thread::Builder::new().name("sidelock-flush".into());
+        let thread = thread.spawn(move || sync_all(&*engine, &waiters))?;
+        Ok(Self {
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Syncer for SyncThread {
+    /// Blocks while [`WAITING_MAX`] are waiting.
+    fn when_durable(&self, waiter: Waiter) {
+        let queue = self.queue.as_ref().expect("it is there until dropped");
+        if let Err(mpsc::SendError(waiter)) = queue.send(waiter) {
+            waiter(Err(io::Error::other("the thread that syncs has stopped")));
+        }
+    }
+}
+
+impl Drop for SyncThread {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the flusher panicked");
+            tracing::error!("the thread that syncs panicked");
         }
     }
 }
 
-fn flush(engine: &dyn Engine, failed: &Failed, waiters: &Receiver<Waiter>) {
+fn sync_all(engine: &dyn Engine, waiters: &Receiver<Waiter>) {
     let mut waiting = Vec::new();
+    let mut result = Ok(());
     while let Ok(first) = waiters.recv() {
         waiting.push(first);
         // At most as many as the queue holds: whoever comes later waits for the next sync.
         waiting.extend(waiters.try_iter().take(WAITING_MAX));
-        let result = failed.check().and_then(|()| {
-            let synced = engine.sync();
-            synced.map_err(|error| failed.set("fsync", &error))
-        });
+        // Never again after a failure.
+        result = result.and_then(|()| engine.sync());
         for waiter in waiting.drain(..) {
             waiter(match &result {
                 Ok(()) => Ok(()),

@@ -278,8 +278,8 @@ impl Group {
         }
     }
 
-    /// The engine itself, for the network and for membership changes.
-    pub(super) fn raft(&self) -> &openraft::Raft<TypeConfig, Machine> {
+    /// The engine itself, for the network, for membership changes and for simulation.
+    pub fn raft(&self) -> &openraft::Raft<TypeConfig, Machine> {
         &self.0.raft
     }
 }

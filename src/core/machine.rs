@@ -298,7 +298,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         meta: &SnapshotMeta,
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
-        let (found, records) = snapshot::read_all(self.shard, snapshot.clone()).await?;
+        let (found, records) = snapshot::read_all(&self.disk, self.shard, snapshot.clone()).await?;
         if found != *meta {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,

@@ -67,9 +67,16 @@ pub struct RaftService {
     storage: Storage,
 }
 
+impl RaftService {
+    /// For the groups of one node and its disk.
+    pub fn new(groups: Groups, storage: Storage) -> Self {
+        Self { groups, storage }
+    }
+}
+
 /// The service, ready to be added to a tonic server.
 pub fn raft_server(groups: Groups, storage: Storage) -> RaftServer<RaftService> {
-    RaftServer::new(RaftService { groups, storage })
+    RaftServer::new(RaftService::new(groups, storage))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::stream::{self, BoxStream, FuturesUnordered, StreamExt};
+use futures::stream::{self, BoxStream, FuturesUnordered, Stream, StreamExt};
 use tokio::sync::watch;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::group::{Leadership, ProposeError};
 use super::service::Shard;
@@ -23,7 +23,7 @@ const QUERIES_MAX: usize = 16_384;
 /// One sidecar's stream.
 pub struct SidecarStream {
     shard: Shard,
-    incoming: Streaming<v1::SidecarFrame>,
+    incoming: BoxStream<'static, Result<v1::SidecarFrame, Status>>,
     outbox: Arc<Outbox>,
     leadership: watch::Receiver<Leadership>,
     /// Who leads has changed and was not told yet.
@@ -42,9 +42,12 @@ pub struct SidecarStream {
 
 impl SidecarStream {
     /// A stream that has said nothing yet.
-    pub fn new(shard: Shard, incoming: Streaming<v1::SidecarFrame>) -> Self {
+    pub fn new(
+        shard: Shard,
+        incoming: impl Stream<Item = Result<v1::SidecarFrame, Status>> + Send + 'static,
+    ) -> Self {
         Self {
-            incoming,
+            incoming: incoming.boxed(),
             outbox: Arc::default(),
             leadership: shard.group().leadership(),
             shard,
@@ -95,8 +98,8 @@ impl SidecarStream {
                 Some(reply) = self.queries.next(), if !self.queries.is_empty() => {
                     self.outbox.push_query(reply);
                 }
-                frame = self.incoming.message(), if self.opening.is_none() => match frame? {
-                    Some(frame) => self.hear(frame)?,
+                frame = self.incoming.next(), if self.opening.is_none() => match frame {
+                    Some(frame) => self.hear(frame?)?,
                     None => return Ok(None),
                 },
             }

@@ -151,26 +151,25 @@ fn write(
 /// What a snapshot holds: keys with their shard, and values as stored, each checked.
 pub(super) type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Reads and checks a whole snapshot, on a thread of its own.
+/// Reads and checks a whole snapshot, apart from what else goes on.
 pub(super) async fn read_all(
+    disk: &Disk,
     shard: ShardId,
     snapshot: SnapshotFile,
 ) -> io::Result<(SnapshotMeta, Records)> {
     let (sender, receiver) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("sidelock-install".into())
-        .spawn(move || {
-            let mut records = Vec::new();
-            let read = snapshot_file::read(&snapshot, &mut |key, value| {
-                let mut whole = shard.0.to_be_bytes().to_vec();
-                whole.extend_from_slice(key);
-                keys::unseal(&whole, value)?;
-                records.push((whole, value.to_vec()));
-                Ok(())
-            });
-            // If the receiver is gone, the group has stopped.
-            sender.send(read.map(|meta| (meta, records))).ok();
-        })?;
+    disk.engine().aside(Box::new(move || {
+        let mut records = Vec::new();
+        let read = snapshot_file::read(&snapshot, &mut |key, value| {
+            let mut whole = shard.0.to_be_bytes().to_vec();
+            whole.extend_from_slice(key);
+            keys::unseal(&whole, value)?;
+            records.push((whole, value.to_vec()));
+            Ok(())
+        });
+        // If the receiver is gone, the group has stopped.
+        sender.send(read.map(|meta| (meta, records))).ok();
+    }))?;
     let read = receiver.await.map_err(io::Error::other)?;
     read.map_err(io::Error::from)
 }

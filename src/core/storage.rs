@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::flusher::Flusher;
+use super::flusher::{Flusher, SyncThread};
 use super::identity::{self, Identity};
 use super::keys;
 use super::log::LogStore;
@@ -17,7 +17,7 @@ use super::machine::{Machine, TableView};
 use super::rocks::Rocks;
 use super::snapshot_file::{Incoming, SnapshotDir};
 use crate::table::id::ShardId;
-use crate::world::engine::{Engine, Reader, Space, WriteBatch};
+use crate::world::engine::{Engine, Reader, Space, Syncer, WriteBatch};
 
 /// Why a data directory cannot be used. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -106,11 +106,22 @@ impl Storage {
         Self::open_on(dir, engine)
     }
 
-    /// As [`Storage::open`], on an engine of the caller's: for fault injection and simulation.
+    /// As [`Storage::open`], on an engine of the caller's: for fault injection.
     /// Snapshots are still files below `dir`.
     pub fn open_on(dir: &Path, engine: Arc<dyn Engine>) -> Result<Self, StorageError> {
+        let syncer = SyncThread::start(Arc::clone(&engine));
+        let syncer = syncer.map_err(|source| StorageError::io(dir, source))?;
+        Self::open_synced_by(dir, engine, Arc::new(syncer))
+    }
+
+    /// As [`Storage::open_on`], with syncs of the caller's too: for simulation, without any thread.
+    pub fn open_synced_by(
+        dir: &Path,
+        engine: Arc<dyn Engine>,
+        syncer: Arc<dyn Syncer>,
+    ) -> Result<Self, StorageError> {
         let identity = identity::load_or_make(&*engine, dir)?;
-        let flusher = Flusher::start(engine).map_err(|source| StorageError::io(dir, source))?;
+        let flusher = Flusher::new(engine, syncer);
         Ok(Self(Arc::new(Disk {
             dir: dir.to_owned(),
             flusher,

@@ -79,6 +79,9 @@ pub trait Reader {
     fn scan(&self, space: Space, from: &[u8], to: &[u8], visit: &mut Visit<'_>) -> io::Result<()>;
 }
 
+/// Work that takes long and is done apart.
+pub type Work = Box<dyn FnOnce() + Send>;
+
 /// Work on a [`Reader`] that is fixed at one moment.
 pub type PinnedWork = Box<dyn FnOnce(&dyn Reader) + Send>;
 
@@ -94,4 +97,20 @@ pub trait Engine: Reader + Send + Sync + 'static {
 
     /// Runs `work` on a thread of its own with the state of this moment; returns once that is fixed.
     fn pin(&self, work: PinnedWork) -> io::Result<()>;
+
+    /// Runs long work on files of the same disk, on a thread of its own.
+    fn aside(&self, work: Work) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name("sidelock-aside".into());
+        thread.spawn(work).map(|_detached| ())
+    }
+}
+
+/// Told once what it waits for is durable, or never will be.
+pub type Waiter = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// Makes the writes of one engine durable and tells those who wait.
+pub trait Syncer: Send + Sync + 'static {
+    /// Calls `waiter` once all writes that returned before this call are durable, after those who asked
+    /// earlier. After the first failure every waiter fails. May block while very many wait.
+    fn when_durable(&self, waiter: Waiter);
 }

@@ -12,9 +12,14 @@ pub struct Trace {
 
 impl Trace {
     /// One more frame.
-    pub fn frame(&mut self, now_ms: u64, pod: usize, frame: &impl prost::Message) {
+    pub fn frame(&mut self, now: u64, pod: usize, frame: &impl prost::Message) {
+        self.bytes(now, pod, &frame.encode_to_vec());
+    }
+
+    /// One more frame, as bytes.
+    pub fn bytes(&mut self, now: u64, from: usize, bytes: &[u8]) {
         self.frames += 1;
-        (now_ms, pod, frame.encode_to_vec()).hash(&mut self.digest);
+        (now, from, bytes).hash(&mut self.digest);
     }
 
     /// How many frames, and their digest.

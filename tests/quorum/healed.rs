@@ -106,6 +106,7 @@ impl World {
     /// What the run has seen.
     pub fn seen(&mut self) -> Seen {
         self.seen.add("runs", 1);
+        self.seen.add("sessions_expired", self.expired);
         self.seen.add("updates", self.apps.updates());
         self.seen.add("updates_refused", self.apps.refused());
         let lost = self.apps.lost_without_tokens();

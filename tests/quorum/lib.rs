@@ -29,20 +29,32 @@ use world::{STEP_US, World};
 /// Faults strike for so long, in microseconds; then all heals.
 const STORM_US: u64 = 40_000_000;
 
+/// Apps are busy or calm for so long, on average.
+const PHASE_US: u64 = 3_000_000;
+
 /// The names of all faults.
 pub fn fault_names() -> Vec<&'static str> {
     FAULTS.iter().map(|(name, _)| *name).collect()
 }
 
-/// Plays one seed to its end. Panics with the moment and what is broken. It must run in a thread of its
-/// own (see [`entropy::seed`]): what it saw, and how many frames there were with a digest of all.
+/// Plays one seed to its end. Panics with the moment and what is broken. It must be the first that its
+/// process plays, in a thread of its own (see [`entropy::seed`]). Gives what it saw, and how many frames there were with a digest of all.
 pub fn play(seed: u64) -> (Seen, (u64, u64)) {
     entropy::seed(seed);
     let mut world = World::new(seed);
     world.form();
     let end = world.now_us + STORM_US;
+    let mut calm = false;
     while world.now_us < end {
-        for _ in 0..world.dice.random_range(0..3) {
+        if world.dice.random_range(0..PHASE_US / STEP_US) == 0 {
+            calm = world.dice.random_bool(0.5);
+        }
+        // Mostly much happens; now and then so little that leases run out meanwhile.
+        let acts = match calm {
+            true => u32::from(world.dice.random_range(0..30) == 0),
+            false => world.dice.random_range(0..3),
+        };
+        for _ in 0..acts {
             world.act();
         }
         // Every 1.5 s or so.
@@ -54,17 +66,4 @@ pub fn play(seed: u64) -> (Seen, (u64, u64)) {
     }
     world.settle();
     (world.seen(), world.trace.sum())
-}
-
-/// As [`play`], in a thread of its own.
-///
-/// # Errors
-/// What is broken.
-pub fn play_apart(seed: u64) -> Result<(Seen, (u64, u64)), String> {
-    let thread = std::thread::spawn(move || play(seed));
-    thread.join().map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default()
-    })
 }

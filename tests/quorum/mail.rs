@@ -6,7 +6,7 @@ use sidelock::wire::v1;
 use tokio::sync::oneshot;
 
 use crate::node::{StreamId, lock};
-use crate::wires::{Answer, Call};
+use crate::wires::{Answer, Call, Method};
 use crate::world::World;
 
 /// A stream over a link that has been cut for so long is given up (keep-alives of the transport).
@@ -120,6 +120,8 @@ impl World {
                 if self.faults.is_cut(self.now_us, from, to) {
                     self.faults.unanswered.push(call.answer);
                 } else {
+                    let snapshot = call.method == Method::Snapshot;
+                    self.seen.add("snapshots_sent", u64::from(snapshot));
                     self.nodes[to].take(call, twice);
                 }
             }

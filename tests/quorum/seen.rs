@@ -18,26 +18,36 @@ const NEEDED: &[&str] = &[
 const NEEDED_NOW_AND_THEN: &[&str] = &[
     "disks_died",
     "inherited",
-    "snapshots_installed",
+    "snapshots_sent",
     "clashes",
     "updates_refused",
     "lost_without_tokens",
+    "sessions_expired",
     "jeopardy_steps",
     "read_only_steps",
 ];
 
 #[derive(Debug, Default, Clone)]
-pub struct Seen(BTreeMap<&'static str, u64>);
+pub struct Seen(BTreeMap<String, u64>);
 
 impl Seen {
-    pub fn add(&mut self, name: &'static str, count: u64) {
+    pub fn add(&mut self, name: &str, count: u64) {
         if count > 0 {
-            *self.0.entry(name).or_default() += count;
+            *self.0.entry(name.to_owned()).or_default() += count;
         }
     }
 
     pub fn of(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// What [`fmt::Display`] has written.
+    pub fn parse(line: &str) -> Self {
+        let pairs = line.split_whitespace().filter_map(|word| {
+            let (name, count) = word.split_once('=')?;
+            Some((name.to_owned(), count.parse().ok()?))
+        });
+        Self(pairs.collect())
     }
 
     /// All of both.
@@ -82,6 +92,7 @@ mod tests {
             seen.add(name, 30);
         }
         assert_eq!(seen.missing(30, &[]), Vec::<&str>::new());
+        assert_eq!(Seen::parse(&seen.to_string()).0, seen.0);
         assert_eq!(seen.missing(31, &["ring"]).len(), NEEDED.len() + 1);
     }
 }

@@ -3,6 +3,7 @@
 //! Never: a message that is not what would go over gRPC.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError};
@@ -32,6 +33,9 @@ pub enum Method {
     Snapshot,
     Transfer,
 }
+
+/// A connection over which nothing comes back is given up, as by gRPC's keep-alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 
 pub type Answer = Result<Vec<u8>, String>;
 
@@ -102,7 +106,7 @@ impl Link {
             body: request.encode_to_vec(),
             answer: sender,
         });
-        let answered = tokio::time::timeout(option.hard_ttl(), answer).await;
+        let answered = tokio::time::timeout(option.hard_ttl().min(KEEP_ALIVE), answer).await;
         let bytes = match answered {
             Err(_elapsed) => return Err(failed("no answer in time")),
             Ok(Err(_broken)) => return Err(failed("the connection broke")),

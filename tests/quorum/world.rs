@@ -8,6 +8,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sidelock::core::types::{DiskId, Member};
 use sidelock::sidecar::handle::SidecarMode;
+use sidelock::table::command::EndCause;
+use sidelock::table::state::HistoryEvent;
 use sidelock::wire::v1;
 use tonic::Status;
 
@@ -54,6 +56,8 @@ pub struct World {
     pub leader: Option<usize>,
     /// The greatest index that any node was seen to have applied.
     known_index: u64,
+    /// How many holds a table was seen to remember that ended with their session.
+    pub expired: u64,
     pub seen: Seen,
     pub trace: Trace,
 }
@@ -105,6 +109,7 @@ impl World {
             beliefs: Beliefs::default(),
             leader: None,
             known_index: 0,
+            expired: 0,
             seen: Seen::default(),
             trace: Trace::default(),
             dice,
@@ -175,7 +180,8 @@ impl World {
             self.crash(node);
             self.faults.down_until[node] = now + 500_000;
         }
-        if self.nodes[node].serves() && self.leader != Some(node) {
+        let awake = self.nodes[node].paused_until <= now;
+        if awake && self.nodes[node].serves() && self.leader != Some(node) {
             self.leader = Some(node);
             self.seen.add("leaders", 1);
         }
@@ -254,6 +260,15 @@ impl World {
             Some((number, index, table))
         });
         let tables: Vec<_> = tables.collect();
+        let expired = tables.iter().map(|(_, _, table)| {
+            let ended = table.history().filter(|(_, it)| is_expiry(&it.event));
+            ended.count() as u64
+        });
+        self.expired = self.expired.max(expired.max().unwrap_or(0));
         agreement::check(&tables).unwrap_or_else(|broken| panic!("at {}: {broken}", self.now_us));
     }
+}
+
+fn is_expiry(event: &HistoryEvent) -> bool {
+    matches!(event, HistoryEvent::Ended { cause, .. } if *cause == EndCause::SessionExpired)
 }

@@ -39,8 +39,9 @@ slow: setup ## Run the slow tests
 	@.ci/test --slow
 
 .PHONY: sim
-sim: setup ## Simulate several sidecars under faults: make sim SEEDS=5000
+sim: setup ## Simulate sidecars and the whole cell under faults: make sim SEEDS=5000
 	@.ci/sim $(or $(SEEDS),1000) $(or $(SEED),0)
+	@.ci/quorum $(or $(SEEDS),1000) $(or $(SEED),0)
 
 .PHONY: mutants
 mutants: setup ## Plant one mistake after the other; the tests must find each (docs/mutants.md)

@@ -113,6 +113,15 @@ bugs! {
     OwnerHasTwoHere by "desk",
     /// Another pod's shared claims do not keep an exclusive local one out.
     SharedDelegationCoversExclusive by "sim",
+    // The log and the disk.
+    /// A vote is given before it is durable.
+    VoteUnsynced by "storage",
+    /// An entry is acknowledged before it is durable.
+    EntryUnsynced by "quorum",
+    /// Entries that another leader's replace stay in the cache.
+    TruncatedStayCached by "storage",
+    /// What a snapshot does not have stays on the disk.
+    InstallKeepsOld by "quorum",
     // Claims.
     /// A grant that comes when nobody wants it any more is not given back.
     LateGrantKept by "sim",

@@ -4,8 +4,8 @@ mod support;
 
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -16,7 +16,9 @@ use sidelock::core::machine::Machine;
 use sidelock::core::rocks::Rocks;
 use sidelock::core::storage::{Storage, StorageError};
 use sidelock::core::types::{SnapshotFile, TypeConfig};
-use sidelock::world::engine::{Engine, PinnedWork, Reader, Space, Visit, WriteBatch};
+use sidelock::world::engine::{
+    Engine, PinnedWork, Reader, Space, Syncer, Visit, Waiter, Work, WriteBatch,
+};
 use support::{Workload, append, apply, bytes, entry, log_id, open, opened, read_all, run, vote};
 use tempfile::TempDir;
 
@@ -306,6 +308,10 @@ impl Engine for Faulty {
     fn pin(&self, work: PinnedWork) -> io::Result<()> {
         self.inner.pin(work)
     }
+
+    fn aside(&self, work: Work) -> io::Result<()> {
+        self.inner.aside(work)
+    }
 }
 
 #[tokio::test]
@@ -347,6 +353,36 @@ async fn a_failed_fsync_fails_what_waits_and_is_never_retried() {
         .expect_err("failed for good");
     assert_eq!(engine.syncs.load(Ordering::SeqCst), before + 1);
     assert_eq!(node.log.read_vote().await.expect("readable"), None);
+}
+
+/// A disk that says that it has synced when the test wants it to.
+#[derive(Default)]
+struct Patient(Mutex<Vec<Waiter>>);
+
+impl Syncer for Patient {
+    fn when_durable(&self, waiter: Waiter) {
+        self.0.lock().expect("no panic").push(waiter);
+    }
+}
+
+#[tokio::test]
+async fn a_vote_and_an_entry_wait_until_they_are_durable() {
+    let dir = temporary();
+    let engine = Arc::new(Rocks::open(&dir.path().join("db")).expect("opens"));
+    let patient = Arc::new(Patient::default());
+    let storage = Storage::open_synced_by(dir.path(), engine, patient.clone());
+    let mut node = opened(storage.expect("opens")).expect("opens");
+    let mut log = node.log.clone();
+    let given = vote(3);
+    let mut voted = Box::pin(log.save_vote(&given));
+    assert!(futures::poll!(&mut voted).is_pending());
+    let mut appended = Box::pin(append(&mut node.log, vec![entry(1, 0, Vec::new())]));
+    assert!(futures::poll!(&mut appended).is_pending());
+    for waiter in patient.0.lock().expect("no panic").drain(..) {
+        waiter(Ok(()));
+    }
+    voted.await.expect("durable");
+    appended.await.expect("durable");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use super::entries::EntryCache;
 use super::keys;
 use super::storage::{Disk, StorageError, put_sealed, read_error, read_sealed, unsealed};
 use super::types::{Entry, LogId, TypeConfig, Vote};
+use crate::planted::{self, Bug};
 use crate::table::id::ShardId;
 use crate::wire::{disk, v1};
 use crate::world::engine::{Space, WriteBatch};
@@ -198,6 +199,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.0.disk.flusher.write(&batch)?;
         // Streams that replicate for an older leader shall end at once.
         self.state().vote = Some(*vote);
+        if planted::is(Bug::VoteUnsynced) {
+            return Ok(());
+        }
         self.0.disk.flusher.durable().await
     }
 
@@ -248,6 +252,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 state.cache.push(entry, bytes);
             }
         }
+        if planted::is(Bug::EntryUnsynced) {
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
         self.0
             .disk
             .flusher
@@ -263,7 +271,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         // Not synced here: whatever replaces the entries comes later in the same write-ahead log.
         self.0.disk.flusher.write(&batch)?;
         let mut state = self.state();
-        state.cache.truncate(from);
+        if !planted::is(Bug::TruncatedStayCached) {
+            state.cache.truncate(from);
+        }
         state.last = state.last.min(last).max(state.purged);
         Ok(())
     }

@@ -15,7 +15,7 @@ use rocksdb::{
 
 use super::storage::StorageError;
 use super::wal;
-use crate::world::engine::{Change, Engine, PinnedWork, Reader, Space, Visit, WriteBatch};
+use crate::world::engine::{Change, Engine, PinnedWork, Reader, Space, Visit, Work, WriteBatch};
 
 const MIB: usize = 1 << 20;
 /// Blocks read from SST files. Reads are rare (start, lagging followers), so little is enough.
@@ -137,6 +137,11 @@ impl Engine for Rocks {
                 }
             })?;
         fixed.recv().map_err(io::Error::other)
+    }
+
+    fn aside(&self, work: Work) -> io::Result<()> {
+        let thread = std::thread::Builder::new().name("sidelock-aside".into());
+        thread.spawn(work).map(|_detached| ())
     }
 }
 

@@ -99,10 +99,7 @@ pub trait Engine: Reader + Send + Sync + 'static {
     fn pin(&self, work: PinnedWork) -> io::Result<()>;
 
     /// Runs long work on files of the same disk, on a thread of its own.
-    fn aside(&self, work: Work) -> io::Result<()> {
-        let thread = std::thread::Builder::new().name("sidelock-aside".into());
-        thread.spawn(work).map(|_detached| ())
-    }
+    fn aside(&self, work: Work) -> io::Result<()>;
 }
 
 /// Told once what it waits for is durable, or never will be.

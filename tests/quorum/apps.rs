@@ -178,6 +178,6 @@ impl World {
                 .claim(clock, id.clone(), ask, Arc::from(""));
             self.pods[pod].claims.push(id);
         }
-        self.pods[pod].write_down();
+        self.pods[pod].done(clock);
     }
 }

@@ -38,6 +38,7 @@ fn fill(buffer: &mut [u8]) -> bool {
 ///
 /// # Safety
 /// `buffer` points to `length` writable bytes, as for the function it stands for.
+#[expect(unsafe_code, reason = "it has the C function's name and signature")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
     if length == 0 {

@@ -137,6 +137,14 @@ impl World {
         self.now_us + self.dice.random_range(50..most_ms) * 1_000
     }
 
+    /// How long a process is down: now and then so short that nobody notices.
+    fn short_or_long(&mut self) -> u64 {
+        match self.dice.random_range(0..3) {
+            0 => self.dice.random_range(1_000..50_000),
+            _ => self.dice.random_range(50_000..3_000_000),
+        }
+    }
+
     fn any_node(&mut self) -> usize {
         self.dice.random_range(0..self.nodes.len())
     }
@@ -163,13 +171,13 @@ impl World {
 
 fn kill_one(world: &mut World) {
     let node = world.any_node();
-    let down = world.dice.random_range(50_000..3_000_000);
+    let down = world.short_or_long();
     world.kill(node, down);
 }
 
 fn kill_leader(world: &mut World) {
     let node = world.leader_or_any();
-    let down = world.dice.random_range(50_000..3_000_000);
+    let down = world.short_or_long();
     world.kill(node, down);
 }
 

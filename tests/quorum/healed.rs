@@ -1,7 +1,10 @@
 //! Before the first fault and after the last: the cell forms; everybody is served, and all agree.
 //! In: a world at any moment. Out: a world at rest, or who waits in vain. Never: a fault from then on.
 
+use std::collections::BTreeSet;
+
 use sidelock::sidecar::handle::{ClaimState, SidecarMode};
+use sidelock::table::id::SessionId;
 
 use crate::seen::Seen;
 use crate::world::{PODS, World};
@@ -58,10 +61,10 @@ impl World {
                         desk.release(now, &view.claim_id);
                     }
                 }
-                self.pods[pod].write_down();
+                self.pods[pod].done(now);
             }
             let settled = self.pods.iter().all(|pod| pod.desk.is_settled());
-            if live == 0 && settled && self.all_normal() && self.is_level() {
+            if live == 0 && settled && self.all_normal() && self.is_level() && self.is_clean() {
                 break;
             }
             assert!(self.now_us < end, "never at rest: {}", self.unrest());
@@ -88,6 +91,28 @@ impl World {
         indexes.windows(2).all(|pair| pair[0] == pair[1])
     }
 
+    /// Whether the leader's table has nothing that no living sidecar has: no session of a dead one, no claim
+    /// that nobody wants any more.
+    fn is_clean(&self) -> bool {
+        let alive = self.pods.iter().filter_map(|pod| {
+            let view = pod.desk.mode_view(pod.clock(self.now_us));
+            view.sessions[0].session.map(SessionId)
+        });
+        let alive: BTreeSet<_> = alive.collect();
+        let leader = self.nodes.iter().find(|node| node.serves());
+        let clean = leader.and_then(|node| {
+            node.table(|table, _| {
+                let plain = |session| {
+                    let mut claims = table.claims_of(session);
+                    claims.any(|(claim, _)| table.pledge(claim).is_none())
+                };
+                let mut sessions = table.sessions();
+                sessions.all(|(session, _)| alive.contains(&session) && !plain(session))
+            })
+        });
+        clean.unwrap_or(false)
+    }
+
     fn unrest(&self) -> String {
         let pods = self.pods.iter().map(|pod| {
             let now = pod.clock(self.now_us);
@@ -97,7 +122,12 @@ impl World {
         let nodes = self.nodes.iter().map(|node| {
             let leadership = node.running();
             let leadership = leadership.map(|running| running.group.leadership().borrow().clone());
-            (node.is_up(), node.table(|_, index| index), leadership)
+            let sessions = node.table(|table, _| {
+                let sessions = table.sessions().map(|(id, session)| (id, session.clone()));
+                sessions.collect::<Vec<_>>()
+            });
+            let index = node.table(|_, index| index);
+            (node.is_up(), index, leadership, sessions)
         });
         let (pods, nodes): (Vec<_>, Vec<_>) = (pods.collect(), nodes.collect());
         format!("{pods:#?}\n{nodes:#?}")

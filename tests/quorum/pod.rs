@@ -16,6 +16,7 @@ use sidelock::table::id::{ClaimId, ShardId};
 use sidelock::wire::v1;
 use sidelock::world::clock::Instant;
 
+use crate::laws::refusing::Refusing;
 use crate::node::{CELL, Pace, StreamId};
 
 pub const TTL_MS: u64 = 3_000;
@@ -36,6 +37,7 @@ pub struct Pod {
     /// What has come and was not heard yet.
     pub inbox: VecDeque<(StreamId, Option<v1::CoreFrame>)>,
     pub claims: Vec<ClaimId>,
+    refusing: Refusing,
 }
 
 /// A sidecar's way to one node.
@@ -77,6 +79,7 @@ impl Pod {
             paused_until: 0,
             inbox: VecDeque::new(),
             claims: Vec::new(),
+            refusing: Refusing::default(),
         }
     }
 
@@ -127,10 +130,10 @@ impl Pod {
             };
             self.desk.advance(now);
             self.desk.hear(now, stream, frame);
-            self.write_down();
+            self.done(now);
         }
         self.desk.advance(now);
-        self.write_down();
+        self.done(now);
         let mut sent = Vec::new();
         for node in 0..self.links.len() {
             while let Some(number) = self.links[node].up
@@ -157,8 +160,15 @@ impl Pod {
         sent
     }
 
+    /// After everything that the desk has heard or was asked.
+    pub fn done(&mut self, now: Instant) {
+        let looked = self.refusing.look(&self.desk, now);
+        looked.unwrap_or_else(|broken| panic!("pod {}: {broken}", self.number));
+        self.write_down();
+    }
+
     /// What follows from a step does so after this.
-    pub fn write_down(&mut self) {
+    fn write_down(&mut self) {
         for record in self.desk.take_records() {
             let read = saved_codec::decode(saved_codec::encode(&record)).expect("our own record");
             self.saved.apply(read);
@@ -179,6 +189,7 @@ impl Pod {
             self.rules.seed = seed;
             self.desk = Desk::new(self.rules.clone(), now);
             self.claims.clear();
+            self.refusing = Refusing::default();
         } else {
             self.desk = Desk::taken_over(self.rules.clone(), saved, now);
             let records = self.desk.all_records(now);

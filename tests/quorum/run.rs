@@ -5,12 +5,14 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sidelock::world::clock::{BootClock, Clock};
 use sidelock_quorum::seen::Seen;
 use sidelock_quorum::{fault_names, play};
 
 const SEEDS: u64 = 24;
 /// From so many runs on, each fault and each consequence must have been seen.
 const RUNS_TO_SEE_ALL: u64 = 200;
+const PROGRESS_EVERY: u64 = 250;
 /// Begins the line that says what a seed has seen.
 const LINE: &str = "seen:";
 
@@ -50,6 +52,7 @@ fn a_cell_under_faults_keeps_every_promise() {
     let next = AtomicU64::new(first);
     let all = Mutex::new((Seen::default(), 0));
     let failed = Mutex::new(None);
+    let started = BootClock.now();
     let work = || {
         while failed.lock().expect("no panic").is_none()
             && let seed = next.fetch_add(1, Ordering::Relaxed)
@@ -61,6 +64,14 @@ fn a_cell_under_faults_keeps_every_promise() {
                     let mut all = all.lock().expect("no panic");
                     all.1 += u64::from(seen.is_idle());
                     all.0.merge(&seen);
+                    let done = all.0.of("runs");
+                    if done.is_multiple_of(PROGRESS_EVERY) {
+                        let minutes = BootClock.now().since(started).as_secs_f64() / 60.0;
+                        println!(
+                            "{done} of {seeds} seeds, {:.0} a minute",
+                            done as f64 / minutes
+                        );
+                    }
                 }
                 Err(said) => *failed.lock().expect("no panic") = Some((seed, said)),
             }

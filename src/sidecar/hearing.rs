@@ -204,6 +204,8 @@ impl Desk {
     }
 
     fn hear_event(&mut self, now: Instant, news: News) {
+        // It follows from an entry that a majority has: whoever hears it does not say that there is none.
+        self.proven(now);
         match news {
             News::Granted {
                 claim,

@@ -46,10 +46,11 @@ class Bars:
         wait_for("a session", lambda: call("GET", url + "/v1/mode")[1]["sessions"][0]["safe_for_ms"] > 0)
         return url, process
 
-    def run(self, peer, urls, workers, *more):
+    def run(self, peer, urls, workers, *more, seconds=None):
+        seconds = seconds or self.args.seconds
         command = [self.args.pairs, "--peer", peer, "--url", ",".join(urls), "--workers", str(workers),
-                   "--seconds", str(self.args.seconds), *more]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=self.args.seconds + 90)
+                   "--seconds", str(seconds), *more]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 90)
         if done.returncode != 0:
             sys.exit(f"{' '.join(command)}: {done.stderr}")
         return json.loads(done.stdout)
@@ -141,6 +142,22 @@ class Bars:
         before = self.renewals(idle)
         time.sleep(30)
         self.tell("idle_messages", per_3_s=(self.renewals(idle) - before) / 10)
+
+    def expiry(self):
+        """Acquires of one pod while 100,000 claims of another, which was killed, expire at once."""
+        url = self.pod("--no-delegations")[0]
+        dying, process = self.pod("--no-delegations", "--session-ttl", "5s")
+        steady = ("sidelock", [url], 8, "--rate", "300")
+        idle = [self.run(*steady) for _ in range(self.args.rounds)]
+        subprocess.run([self.args.pairs, "--peer", "sidelock", "--url", dying, "--workers", "64", "--hold", "100000"], check=True,
+                       stdout=subprocess.DEVNULL)
+        held = call("GET", url + "/v1/locks?limit=1")[1]
+        process.kill()
+        during = self.run(*steady, seconds=9)
+        left = call("GET", url + "/v1/locks?limit=1")[1]
+        p99 = statistics.median(run["acquire_p99_ms"] for run in idle)
+        self.tell("mass_expiry", held_before=len(held["items"]), held_after=len(left["items"]), idle_p99_ms=p99,
+                  p99_ms=during["acquire_p99_ms"], longest_ms=during["acquire_max_ms"], ratio=during["acquire_p99_ms"] / p99)
 
     def renewals(self, url):
         """Frames that a sidecar has sent."""

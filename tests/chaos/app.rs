@@ -16,14 +16,16 @@ use serde_json::{Value, json};
 use sidelock::world::clock::{BootClock, Clock};
 
 use crate::guarded::Guarded;
-use crate::judge::{self, Hold};
-use crate::{TTL, lock_name, locks};
+use crate::judge::{self, Hold, Mode};
+use crate::{TTL, lock_name, locks, pool};
 
 /// Longest that a hold and its writes take, of those that do not pause.
 const WORK_MS: u64 = 20;
 /// One hold in so many pauses for longer than its lease.
 const PAUSE_ONE_IN: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(5);
+/// Permits of the one lock that is a semaphore.
+const PERMITS: usize = 3;
 
 /// What all apps saw.
 #[derive(Default)]
@@ -129,24 +131,38 @@ impl App {
         let mut turn = 0_u64;
         while !self.record.stopped.load(Ordering::Relaxed) {
             turn += 1;
-            let lock = self.dice.random_range(0..locks());
+            let wants = self.wants();
             let path = format!("/v1/claims/app-{}-{turn}", self.number);
-            if !self.turn(lock, &path).await {
+            if !self.turn(&wants, &path).await {
                 // The sidecar is gone or refuses: nothing to await but its return.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
 
+    /// One lock or two, mostly to have them alone.
+    fn wants(&mut self) -> Vec<(usize, Mode)> {
+        let lock = self.dice.random_range(0..locks());
+        match self.dice.random_range(0..10) {
+            0 => vec![(pool(), Mode::Permit { of: PERMITS })],
+            1..3 => vec![(lock, Mode::Shared)],
+            3 if locks() > 1 => {
+                let other = (lock + 1) % locks();
+                vec![(lock, Mode::Exclusive), (other, Mode::Exclusive)]
+            }
+            _ => vec![(lock, Mode::Exclusive)],
+        }
+    }
+
     /// One claim from beginning to end; whether it was granted.
-    async fn turn(&mut self, lock: usize, path: &str) -> bool {
+    async fn turn(&mut self, wants: &[(usize, Mode)], path: &str) -> bool {
         let asked = now_ms();
-        let body =
-            json!({ "lock": lock_name(lock), "ttl_ms": TTL.as_millis() as u64, "wait_ms": 5_000 });
+        let locks: Vec<Value> = wants.iter().map(want).collect();
+        let body = json!({ "locks": locks, "ttl_ms": TTL.as_millis() as u64, "wait_ms": 5_000 });
         let answer = self.ask(Method::PUT, path, Some(body)).await;
         let granted = now_ms();
-        let token = match answer {
-            Some((201, claim)) if claim["state"] == "granted" => claim["token"].as_u64(),
+        let tokens = match answer {
+            Some((201, claim)) if claim["state"] == "granted" => tokens(&claim, wants.len()),
             Some(_) => None,
             None => {
                 let record = &self.record;
@@ -157,7 +173,7 @@ impl App {
                 None
             }
         };
-        let Some(token) = token else {
+        let Some(tokens) = tokens else {
             self.ask(Method::DELETE, path, None).await;
             return false;
         };
@@ -167,23 +183,33 @@ impl App {
             _ => None,
         };
         let until = safe.map_or(granted, |safe| granted.max(looked + safe));
-        let seen = self.record.at(lock, |_, guarded| guarded.read(token));
+        let held: Vec<_> = wants.iter().copied().zip(tokens).collect();
+        let read = held.iter().map(|((lock, mode), token)| {
+            let alone = *mode == Mode::Exclusive;
+            alone.then(|| self.record.at(*lock, |_, guarded| guarded.read(*token)))
+        });
+        let read: Vec<_> = read.collect();
         let work = if self.dice.random_ratio(1, PAUSE_ONE_IN) {
             PAUSE
         } else {
             Duration::from_millis(self.dice.random_range(0..WORK_MS))
         };
         tokio::time::sleep(work).await;
-        self.record.at(lock, |holds, guarded| {
-            guarded.write(token, seen);
-            let certain = until.min(now_ms());
-            holds.push(Hold {
-                token,
-                asked,
-                granted,
-                certain,
+        for (((lock, mode), token), read) in held.into_iter().zip(read) {
+            self.record.at(lock, |holds, guarded| {
+                if let Some(read) = read {
+                    guarded.write(token, read);
+                }
+                let certain = until.min(now_ms());
+                holds.push(Hold {
+                    mode,
+                    token,
+                    asked,
+                    granted,
+                    certain,
+                });
             });
-        });
+        }
         self.ask(Method::DELETE, path, None).await;
         true
     }
@@ -200,4 +226,20 @@ impl App {
         let status = answer.status().as_u16();
         Some((status, answer.json().await.unwrap_or_default()))
     }
+}
+
+/// One lock of a claim's body.
+fn want((lock, mode): &(usize, Mode)) -> Value {
+    match mode {
+        Mode::Exclusive => json!({ "name": lock_name(*lock) }),
+        Mode::Shared => json!({ "name": lock_name(*lock), "mode": "shared" }),
+        Mode::Permit { of } => json!({ "name": lock_name(*lock), "limit": of }),
+    }
+}
+
+/// The token of each lock of a claim.
+fn tokens(claim: &Value, locks: usize) -> Option<Vec<u64>> {
+    let each = claim["locks"].as_array()?.iter();
+    let tokens: Option<Vec<u64>> = each.map(|lock| lock["token"].as_u64()).collect();
+    tokens.filter(|tokens| tokens.len() == locks)
 }

@@ -2,14 +2,28 @@
 //! In: holds, by what their apps saw and when. Out: nothing, or the first hold that cannot be explained.
 //! Never: a guess about a claim whose answer never came; it may only have kept others waiting.
 //!
-//! The object is a lock with tokens: a grant needs it free and gives a greater token than ever before; a
-//! hold ends by its release or by its lease. Tokens are unique, so only their order can explain a history,
-//! and the earliest moment for each step is the best one: that makes the check linear. The test below
-//! compares it with stateright's search over all orders.
+//! The object is a lock with tokens: an exclusive grant needs it free and gives a greater token than ever
+//! before; a hold ends by its release or by its lease. These tokens are unique, so only their order can
+//! explain a history, and the earliest moment for each step is the best one: that makes the check linear.
+//! The test below compares it with stateright's search over all orders. Holds that may share are judged by
+//! what every explanation needs: of two that exclude each other the one with the lesser token ends before
+//! the other is granted, and no more permits are certainly held at any moment than there are.
+
+/// How a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Exclusive,
+    Shared,
+    /// One of so many permits.
+    Permit {
+        of: usize,
+    },
+}
 
 /// One claim that was granted, in milliseconds of one clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
+    pub mode: Mode,
     pub token: u64,
     /// When it was asked for.
     pub asked: u64,
@@ -20,6 +34,41 @@ pub struct Hold {
 }
 
 pub fn check(holds: &[Hold]) -> Result<(), String> {
+    let (alone, together): (Vec<Hold>, Vec<Hold>) =
+        holds.iter().partition(|hold| hold.mode == Mode::Exclusive);
+    check_exclusive(&alone)?;
+    for one in &together {
+        for other in &alone {
+            let (first, second) = match one.token < other.token {
+                true => (one, other),
+                false => (other, one),
+            };
+            if first.certain > second.granted || first.token == second.token {
+                return Err(format!("{second:?} while this held: {first:?}"));
+            }
+        }
+    }
+    check_permits(&together)
+}
+
+/// At no moment more of them are certainly held than there are.
+fn check_permits(holds: &[Hold]) -> Result<(), String> {
+    for hold in holds {
+        let Mode::Permit { of } = hold.mode else {
+            continue;
+        };
+        let beside = holds
+            .iter()
+            .filter(|other| other.granted <= hold.granted && hold.granted < other.certain);
+        let beside = beside.count();
+        if beside > of {
+            return Err(format!("{hold:?} is one of {beside}"));
+        }
+    }
+    Ok(())
+}
+
+fn check_exclusive(holds: &[Hold]) -> Result<(), String> {
     let mut holds = holds.to_vec();
     holds.sort_by_key(|hold| hold.token);
     let mut free_from = 0;
@@ -125,6 +174,30 @@ mod tests {
         tester.is_consistent()
     }
 
+    fn hold(mode: Mode, token: u64, granted: u64, certain: u64) -> Hold {
+        Hold {
+            mode,
+            token,
+            asked: granted,
+            granted,
+            certain,
+        }
+    }
+
+    #[test]
+    fn those_that_share_may_overlap_and_others_may_not() {
+        let (alone, shared) = (Mode::Exclusive, Mode::Shared);
+        check(&[hold(shared, 1, 0, 9), hold(shared, 2, 1, 8)]).expect("they share");
+        check(&[hold(shared, 1, 0, 5), hold(alone, 2, 5, 8)]).expect("one after the other");
+        check(&[hold(shared, 1, 0, 5), hold(alone, 2, 4, 8)]).expect_err("at the same time");
+        check(&[hold(shared, 3, 0, 4), hold(alone, 2, 5, 8)]).expect_err("the tokens went back");
+        let permit = Mode::Permit { of: 2 };
+        let two = [hold(permit, 1, 0, 9), hold(permit, 2, 1, 9)];
+        check(&two).expect("there are two");
+        check(&[two[0], two[1], hold(permit, 3, 9, 10)]).expect("two have ended");
+        check(&[two[0], two[1], hold(permit, 3, 8, 10)]).expect_err("a third");
+    }
+
     #[test]
     fn it_agrees_with_a_search_over_all_orders() {
         let mut dice = StdRng::seed_from_u64(1);
@@ -138,6 +211,7 @@ mod tests {
                     let certain = granted + dice.random_range(0..3);
                     let token = dice.random_range(1..6);
                     Hold {
+                        mode: Mode::Exclusive,
                         token,
                         asked,
                         granted,

@@ -11,9 +11,12 @@ mod cell;
 mod pod;
 
 mod app;
+mod clocks;
 mod faults;
+mod full_disk;
 mod guarded;
 mod judge;
+mod stopped_leader;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +34,11 @@ const TTL: Duration = Duration::from_secs(2);
 /// How many locks the apps share.
 fn locks() -> usize {
     usize::try_from(told("SIDELOCK_CHAOS_LOCKS", 6)).unwrap_or(1)
+}
+
+/// The lock after them is a semaphore.
+fn pool() -> usize {
+    locks()
 }
 
 fn lock_name(lock: usize) -> String {

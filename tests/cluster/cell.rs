@@ -22,6 +22,8 @@ const WIDTH: u16 = 20_000;
 pub struct Cell {
     dir: tempfile::TempDir,
     nodes: Vec<Node>,
+    /// What nodes are started by: the binary alone, or something that starts it.
+    program: Vec<String>,
     client: reqwest::Client,
 }
 
@@ -53,12 +55,20 @@ impl Cell {
         Self {
             dir: tempfile::tempdir().expect("a temporary directory can be made"),
             nodes: nodes.collect(),
+            program: vec![env!("CARGO_BIN_EXE_sidelock").into()],
             client: reqwest::Client::builder()
                 .no_proxy()
                 .timeout(Duration::from_secs(45))
                 .build()
                 .expect("a plain client can be made"),
         }
+    }
+
+    /// From now on nodes are started by these words, with the binary behind them.
+    pub fn started_by(mut self, words: &[&str]) -> Self {
+        let words = words.iter().map(|word| (*word).to_owned());
+        self.program.splice(0..0, words);
+        self
     }
 
     /// Three nodes that have formed a cell and have a leader.
@@ -89,9 +99,11 @@ impl Cell {
             .append(true)
             .open(self.dir.path().join(format!("node-{place}.log")))
             .expect("the log can be written");
+        let program = self.program.clone();
         let node = self.node(place);
         assert!(node.child.is_none(), "node {place} runs already");
-        let child = Command::new(env!("CARGO_BIN_EXE_sidelock"))
+        let child = Command::new(&program[0])
+            .args(&program[1..])
             .args(["core", "--node-id", &place.to_string()])
             .args(["--grpc", &format!("127.0.0.1:{}", node.grpc)])
             .args(["--http", &format!("127.0.0.1:{}", node.http)])
@@ -130,6 +142,25 @@ impl Cell {
         let ended = tokio::task::spawn_blocking(move || child.wait());
         let ended = ended.await.expect("waiting does not panic");
         ended.expect("the process is ours").success()
+    }
+
+    /// Waits for a node to end by itself; whether it said that all was well.
+    pub async fn ended(&mut self, place: u16) -> bool {
+        let mut child = self.node(place).child.take().expect("the node runs");
+        let ended = tokio::task::spawn_blocking(move || child.wait());
+        let ended = ended.await.expect("waiting does not panic");
+        ended.expect("the process is ours").success()
+    }
+
+    /// Whether a node has ended by itself.
+    pub fn has_ended(&mut self, place: u16) -> bool {
+        let node = self.node(place);
+        let child = node.child.as_mut().expect("it was started");
+        let ended = child.try_wait().expect("the process is ours").is_some();
+        if ended {
+            node.child = None;
+        }
+        ended
     }
 
     /// Empties the data directory of a stopped node.
@@ -246,7 +277,8 @@ impl Cell {
         &mut self.nodes[usize::from(place) - 1]
     }
 
-    fn data_dir(&self, place: u16) -> PathBuf {
+    /// Where a node keeps its data.
+    pub fn data_dir(&self, place: u16) -> PathBuf {
         self.dir.path().join(format!("data-{place}"))
     }
 }

@@ -1,0 +1,49 @@
+//! A leader that was stopped for longer than every lease, and goes on.
+//! In: claims that their sidecars renew all the while. Out: the same claims, with the same tokens.
+//! Never: a lease ended by a leader that has slept through its renewals.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::cell::Cell;
+use crate::pod::Pod;
+
+const CLAIMS: usize = 30;
+const STOPPED: Duration = Duration::from_secs(10);
+/// In these it finds out that it does not lead any more, and would do what it thought due.
+const AWAKE: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+#[ignore = "slow: a leader is stopped for 10 s"]
+async fn a_leader_that_slept_revokes_no_live_lease() {
+    let cell = Cell::of_three().await;
+    let cores: Vec<String> = (1..=3).map(|place| cell.grpc(place)).collect();
+    let pod = Pod::start(&cores.join(","), &["--session-ttl", "4s"]).await;
+    let mut tokens = Vec::new();
+    for number in 0..CLAIMS {
+        let claim = pod
+            .take(&format!("c{number}"), &format!("lock-{number}"))
+            .await;
+        tokens.push(claim["token"].clone());
+    }
+    let leader = cell.leader().await;
+    cell.signal(leader, Signal::STOP);
+    tokio::time::sleep(STOPPED).await;
+    assert_ne!(cell.leader_other_than(leader).await, leader);
+    cell.signal(leader, Signal::CONT);
+    tokio::time::sleep(AWAKE).await;
+    for (number, token) in tokens.iter().enumerate() {
+        let claim = pod.get(&format!("/v1/claims/c{number}")).await.body;
+        assert_eq!(claim["state"], "granted", "{claim}");
+        assert_eq!(claim["token"], *token, "{claim}");
+        assert!(claim["safe_for_ms"].as_u64() > Some(0), "{claim}");
+    }
+    // And the cell goes on: with all three of them.
+    cell.until("all three to be there", async || {
+        let members = cell.members(leader).await;
+        (members.len() == 3).then_some(())
+    })
+    .await;
+    pod.take("after", "lock-after").await;
+}

@@ -178,7 +178,7 @@ def main():
     parser.add_argument("--echo", required=True, help="the built example `echo`")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--only", nargs="*", default=["kept", "locality", "fairness", "hand_over", "overload", "weight"])
+    parser.add_argument("--only", nargs="*", default=["kept", "locality", "fairness", "hand_over", "overload", "weight", "expiry"])
     args = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="sidelock-bars-")
     bars = Bars(args, folder)

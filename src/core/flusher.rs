@@ -150,12 +150,15 @@ impl Failed {
             "storage: {what} failed: {error}; this node stops, since what is on its disk is known \
              only after a restart"
         );
-        tracing::error!("{reason}");
-        self.0.send_if_modified(|failed| {
+        // Everybody who waits comes here; one line says it.
+        let first = self.0.send_if_modified(|failed| {
             let first = failed.is_none();
             failed.get_or_insert_with(|| reason.as_str().into());
             first
         });
+        if first {
+            tracing::error!("{reason}");
+        }
         io::Error::new(error.kind(), reason)
     }
 }

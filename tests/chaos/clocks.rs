@@ -60,12 +60,11 @@ async fn wall_clocks_that_jump_change_nothing() {
     let mut cell = Cell::new(3).started_by(&plain);
     cell.start_founders(3);
     cell.leader().await;
-    let cores: Vec<String> = (1..=3).map(|place| cell.grpc(place)).collect();
     let mut program = Command::new(plain[0]);
     program
         .args(&plain[1..])
         .arg(env!("CARGO_BIN_EXE_sidelock"));
-    let pod = Pod::start_with(program, &cores.join(","), &["--session-ttl", "4s"]).await;
+    let pod = Pod::start_with(program, &cell.cores(), &["--session-ttl", "4s"]).await;
     let held = pod.take("held", "lock-held").await;
 
     for (jump, years) in [("+4000d", 10), ("-4000d", -10), ("+0", 0)] {

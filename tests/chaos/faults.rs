@@ -78,8 +78,7 @@ impl Stage {
     pub async fn start(pods: usize) -> Self {
         let cell = Cell::of_three().await;
         let state = tempfile::tempdir().expect("a temporary directory can be made");
-        let cores: Vec<String> = (1..=CORES).map(|place| cell.grpc(place)).collect();
-        let cores = cores.join(",");
+        let cores = cell.cores();
         let mut started = Vec::new();
         for number in 0..pods {
             let dir = state.path().join(format!("pod-{number}"));

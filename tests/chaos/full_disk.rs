@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::cell::Cell;
+use crate::held::Held;
 use crate::pod::Pod;
 
 const CLAIMS: usize = 30;
@@ -98,19 +99,8 @@ async fn full_disks_refuse_clearly_and_lose_nothing() {
         .collect();
     cell.start_founders(3);
     let leader = cell.leader().await;
-    let cores: Vec<String> = (1..=3).map(|place| cell.grpc(place)).collect();
-    let pod = Pod::start(
-        &cores.join(","),
-        &["--no-delegations", "--session-ttl", "60s"],
-    )
-    .await;
-    let mut tokens = Vec::new();
-    for number in 0..CLAIMS {
-        let claim = pod
-            .take(&format!("c{number}"), &format!("lock-{number}"))
-            .await;
-        tokens.push(claim["token"].clone());
-    }
+    let pod = Pod::start(&cell.cores(), &["--no-delegations", "--session-ttl", "60s"]).await;
+    let held = Held::take(&pod, CLAIMS).await;
 
     // One is full: it ends, and the others go on.
     let of = |place: u16| usize::from(place) - 1;
@@ -128,8 +118,7 @@ async fn full_disks_refuse_clearly_and_lose_nothing() {
     disks.iter().for_each(Disk::fill);
     let refused = write_until_refused(&pod).await;
     assert!(refused["code"].is_string() && refused["retry_after_ms"].as_u64() > Some(0));
-    let held = pod.get("/v1/claims/c0").await.body;
-    assert_eq!(held["state"], "granted", "{held}");
+    held.check(&pod).await;
 
     // There is room again.
     disks.iter().for_each(Disk::make_room);
@@ -140,14 +129,8 @@ async fn full_disks_refuse_clearly_and_lose_nothing() {
     }
     cell.leader().await;
     let after = pod.take("after", "lock-after").await;
-    for (number, token) in tokens.iter().enumerate() {
-        let path = format!("/v1/claims/c{number}");
-        let claim = pod.get(&path).await.body;
-        assert_eq!(
-            (&claim["state"], &claim["token"]),
-            (&json!("granted"), token),
-            "{claim}"
-        );
+    held.check(&pod).await;
+    for number in 0..CLAIMS {
         let body = json!({ "lock": format!("lock-{number}"), "wait_ms": 0 });
         let stolen = pod.put(&format!("d{number}"), body).await;
         assert_eq!(stolen.body["code"], "lock-held");

@@ -15,6 +15,7 @@ mod clocks;
 mod faults;
 mod full_disk;
 mod guarded;
+mod held;
 mod judge;
 mod stopped_leader;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::cell::Cell;
+use crate::held::Held;
 use crate::pod::Pod;
 
 const CLAIMS: usize = 30;
@@ -18,27 +19,15 @@ const AWAKE: Duration = Duration::from_secs(3);
 #[ignore = "slow: a leader is stopped for 10 s"]
 async fn a_leader_that_slept_revokes_no_live_lease() {
     let cell = Cell::of_three().await;
-    let cores: Vec<String> = (1..=3).map(|place| cell.grpc(place)).collect();
-    let pod = Pod::start(&cores.join(","), &["--session-ttl", "4s"]).await;
-    let mut tokens = Vec::new();
-    for number in 0..CLAIMS {
-        let claim = pod
-            .take(&format!("c{number}"), &format!("lock-{number}"))
-            .await;
-        tokens.push(claim["token"].clone());
-    }
+    let pod = Pod::start(&cell.cores(), &["--session-ttl", "4s"]).await;
+    let held = Held::take(&pod, CLAIMS).await;
     let leader = cell.leader().await;
     cell.signal(leader, Signal::STOP);
     tokio::time::sleep(STOPPED).await;
     assert_ne!(cell.leader_other_than(leader).await, leader);
     cell.signal(leader, Signal::CONT);
     tokio::time::sleep(AWAKE).await;
-    for (number, token) in tokens.iter().enumerate() {
-        let claim = pod.get(&format!("/v1/claims/c{number}")).await.body;
-        assert_eq!(claim["state"], "granted", "{claim}");
-        assert_eq!(claim["token"], *token, "{claim}");
-        assert!(claim["safe_for_ms"].as_u64() > Some(0), "{claim}");
-    }
+    held.check(&pod).await;
     // And the cell goes on: with all three of them.
     cell.until("all three to be there", async || {
         let members = cell.members(leader).await;

@@ -175,6 +175,12 @@ impl Cell {
         format!("127.0.0.1:{}", node.grpc)
     }
 
+    /// All nodes, for `--core`.
+    pub fn cores(&self) -> String {
+        let all = self.nodes.iter().map(|node| self.grpc(node.place));
+        all.collect::<Vec<_>>().join(",")
+    }
+
     /// The place that leads and serves, as soon as one does.
     pub async fn leader(&self) -> u16 {
         self.leader_other_than(0).await

@@ -4,16 +4,20 @@
 //! Never: a thread, a socket, a real file but for snapshots, or real time.
 
 mod apps;
+#[path = "../sim/asks.rs"]
+mod asks;
 mod disk;
-pub mod entropy;
+mod entropy;
 mod faults;
 #[path = "../chaos/guarded.rs"]
 mod guarded;
 mod healed;
-pub mod laws;
+mod laws;
 mod mail;
 mod node;
 mod pod;
+#[path = "../sim/rules.rs"]
+mod rules;
 pub mod seen;
 #[path = "../sim/trace.rs"]
 mod trace;
@@ -22,7 +26,7 @@ mod world;
 
 use rand::Rng;
 
-pub use faults::FAULTS;
+use faults::FAULTS;
 use seen::Seen;
 use world::{STEP_US, World};
 

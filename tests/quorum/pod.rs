@@ -2,13 +2,11 @@
 //! In: frames. Out: frames, answers for apps. Never: a frame on a stream that is not up.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sidelock::sidecar::codec;
 use sidelock::sidecar::desk::{Answer, Desk, Rules};
 use sidelock::sidecar::handle::{ClaimAnswer, ClaimState};
-use sidelock::sidecar::lease::Caution;
 use sidelock::sidecar::saved::Saved;
 use sidelock::sidecar::saved_codec;
 use sidelock::sidecar::session::StreamRef;
@@ -18,9 +16,7 @@ use sidelock::world::clock::Instant;
 
 use crate::laws::refusing::Refusing;
 use crate::node::{CELL, Pace, StreamId};
-
-pub const TTL_MS: u64 = 3_000;
-pub const RHO_PPM: u32 = 100_000;
+use crate::rules::rules;
 
 /// One sidecar.
 pub struct Pod {
@@ -54,20 +50,7 @@ pub struct PodLink {
 
 impl Pod {
     pub fn new(number: usize, nodes: usize, pace: Pace, seed: [u8; 32], now_us: u64) -> Self {
-        let rules = Rules {
-            nodes,
-            session_ttl: Duration::from_millis(TTL_MS),
-            identity: Arc::from(format!("pod-{number}")),
-            caution: Caution {
-                rho_ppm: RHO_PPM,
-                margin: Duration::from_millis(20),
-            },
-            no_quorum_after: Duration::from_millis(1_000),
-            prefix: Arc::from(""),
-            delegate: true,
-            records: true,
-            seed,
-        };
+        let rules = rules(number, nodes, seed);
         let now = Instant::from_boot(Duration::from_micros(pace.at(now_us)));
         Self {
             number,

@@ -22,7 +22,7 @@ use sidelock::core::types::{Member, Snapshot, SnapshotFile, TypeConfig, Vote};
 use sidelock::wire::v1;
 use sidelock::wire::v1::raft_server::Raft;
 use tokio::sync::oneshot;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 /// What is asked of the other node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +115,17 @@ impl Link {
         };
         R::decode(&*bytes).map_err(|error| failed(&error.to_string()))
     }
+
+    async fn ballot(
+        &self,
+        method: Method,
+        rpc: &VoteRequest<TypeConfig>,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let request = frames::vote_request_to(self.route(), rpc);
+        let reply: v1::VoteReply = self.call(method, &request, option).await?;
+        frames::vote_reply_from(&reply).map_err(garbled)
+    }
 }
 
 fn failed(why: &str) -> RPCError<TypeConfig> {
@@ -143,9 +154,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let request = frames::vote_request_to(self.route(), &rpc);
-        let reply: v1::VoteReply = self.call(Method::Vote, &request, &option).await?;
-        frames::vote_reply_from(&reply).map_err(garbled)
+        self.ballot(Method::Vote, &rpc, &option).await
     }
 
     async fn pre_vote(
@@ -153,9 +162,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let request = frames::vote_request_to(self.route(), &rpc);
-        let reply: v1::VoteReply = self.call(Method::PreVote, &request, &option).await?;
-        frames::vote_reply_from(&reply).map_err(garbled)
+        self.ballot(Method::PreVote, &rpc, &option).await
     }
 
     async fn full_snapshot(
@@ -209,37 +216,23 @@ pub struct Receiver {
 
 impl Receiver {
     pub async fn answer(&self, method: Method, body: &[u8]) -> Answer {
-        let answered = match method {
-            Method::Append => self.append(body).await,
-            Method::Vote => {
-                let request = v1::VoteRequest::decode(body).map_err(malformed)?;
-                let reply = self.service.vote(Request::new(request)).await;
-                reply.map(|reply| reply.into_inner().encode_to_vec())
-            }
-            Method::PreVote => {
-                let request = v1::VoteRequest::decode(body).map_err(malformed)?;
-                let reply = self.service.pre_vote(Request::new(request)).await;
-                reply.map(|reply| reply.into_inner().encode_to_vec())
-            }
-            Method::Snapshot => self.install(body).await,
-            Method::Transfer => {
-                let request = v1::TransferRequest::decode(body).map_err(malformed)?;
-                let reply = self.service.transfer_leader(Request::new(request)).await;
-                reply.map(|reply| reply.into_inner().encode_to_vec())
-            }
-        };
+        let answered = self.serve(method, body).await;
         answered.map_err(|status| status.to_string())
     }
 
-    async fn append(&self, body: &[u8]) -> Result<Vec<u8>, Status> {
-        let request = v1::AppendRequest::decode(body).map_err(|error| malformed_status(&error))?;
-        let reply = self.service.heartbeat(Request::new(request)).await?;
-        Ok(reply.into_inner().encode_to_vec())
+    async fn serve(&self, method: Method, body: &[u8]) -> Result<Vec<u8>, Status> {
+        let service = &self.service;
+        Ok(match method {
+            Method::Append => encoded(service.heartbeat(decoded(body)?).await?),
+            Method::Vote => encoded(service.vote(decoded(body)?).await?),
+            Method::PreVote => encoded(service.pre_vote(decoded(body)?).await?),
+            Method::Transfer => encoded(service.transfer_leader(decoded(body)?).await?),
+            Method::Snapshot => self.install(decoded(body)?.into_inner()).await?,
+        })
     }
 
     /// As the service does with a stream of chunks, here with a single one.
-    async fn install(&self, body: &[u8]) -> Result<Vec<u8>, Status> {
-        let chunk = v1::SnapshotChunk::decode(body).map_err(|error| malformed_status(&error))?;
+    async fn install(&self, chunk: v1::SnapshotChunk) -> Result<Vec<u8>, Status> {
         let group = self.groups.route(chunk.route.as_ref())?;
         let internal = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
         let vote = frames::vote_from(chunk.vote.as_ref()).map_err(|error| internal(&error))?;
@@ -260,10 +253,11 @@ impl Receiver {
     }
 }
 
-fn malformed(error: prost::DecodeError) -> String {
-    error.to_string()
+fn decoded<M: Message + Default>(body: &[u8]) -> Result<Request<M>, Status> {
+    let decoded = M::decode(body).map(Request::new);
+    decoded.map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-fn malformed_status(error: &prost::DecodeError) -> Status {
-    Status::invalid_argument(error.to_string())
+fn encoded(reply: Response<impl Message>) -> Vec<u8> {
+    reply.into_inner().encode_to_vec()
 }

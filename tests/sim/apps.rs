@@ -2,19 +2,16 @@
 //! In: the dice. Out: calls at desks; cuts, pauses, restarts, elections.
 //! Never: a fault that the assumptions of the design exclude.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::Rng;
-use rand::rngs::StdRng;
 use sidelock::sidecar::desk::{Desk, Now};
-use sidelock::sidecar::handle::ClaimAsk;
 use sidelock::sidecar::saved_codec;
-use sidelock::table::command::{Mode, Want};
-use sidelock::table::id::{ClaimId, LockName, OwnerId};
+use sidelock::table::id::ClaimId;
 
-use crate::world::{LIMITS, LOCKS, PODS, POOL, TTL_MS, World};
+use crate::asks;
+use crate::rules::TTL_MS;
+use crate::world::{PODS, World};
 
 impl World {
     /// Something happens at one pod: its apps, or its network.
@@ -74,39 +71,7 @@ impl World {
     pub fn claim(&mut self, pod: usize) {
         self.next_claim += 1;
         let id = ClaimId::parse(&format!("c{}", self.next_claim)).expect("an id");
-        let want = |rng: &mut StdRng, name: &str| Want {
-            name: LockName::parse(name).expect("a name"),
-            mode: match rng.random_range(0..20) {
-                1.. if name == POOL => Mode::Semaphore {
-                    permits: rng.random_range(1..3),
-                    limit: LIMITS[usize::from(rng.random_range(0..8) == 0)],
-                },
-                ..12 => Mode::Exclusive,
-                12.. => Mode::Shared,
-            },
-        };
-        let first = self.rng.random_range(0..LOCKS.len());
-        let mut locks = vec![want(&mut self.rng, LOCKS[first])];
-        if self.rng.random_range(0..10) == 0 {
-            let second = (first + 1) % LOCKS.len();
-            locks.push(want(&mut self.rng, LOCKS[second]));
-        }
-        let owner = (self.rng.random_range(0..5) == 0).then(|| {
-            let which = self.rng.random_range(0..2);
-            OwnerId::parse(&format!("o{which}")).expect("an owner")
-        });
-        let wait = [0, 0, 300, 4_000][self.rng.random_range(0..4)];
-        let ask = ClaimAsk {
-            locks,
-            ttl: Duration::from_secs(600),
-            wait: Duration::from_millis(wait),
-            queue: self.rng.random_range(0..5) == 0,
-            owner,
-            metadata: BTreeMap::new(),
-            value: (self.rng.random_range(0..20) == 0).then(|| Arc::from("v")),
-            priority: self.rng.random_range(0..3),
-            min_hold: Duration::ZERO,
-        };
+        let ask = asks::ask(&mut self.rng);
         let now = self.clock(pod);
         let desk = &mut self.pods[pod].desk;
         if let Now::Done(answer) = desk.claim(now, id.clone(), ask, Arc::from("")) {

@@ -9,7 +9,8 @@ use sidelock::table::command::{
 };
 use sidelock::wire::{convert, v1};
 
-use crate::world::{PODS, TTL_MS, World, at};
+use crate::rules::TTL_MS;
+use crate::world::{PODS, World, at};
 
 impl World {
     pub fn apply(&mut self, command: &Command) -> Reply {

@@ -4,10 +4,14 @@
 //! the network, the clocks and the log are played. `make sim SEEDS=n` runs many.
 
 mod apps;
+mod asks;
+#[path = "../quorum/laws/belief.rs"]
 mod belief;
 mod core;
 mod healed;
+mod judging;
 mod network;
+mod rules;
 mod trace;
 mod world;
 
@@ -15,7 +19,8 @@ use rand::Rng;
 use sidelock::table::command::EndCause;
 use sidelock::table::state::HistoryEvent;
 
-use world::{PODS, STEP_MS, Seen, TTL_MS, World};
+use rules::TTL_MS;
+use world::{PODS, STEP_MS, Seen, World};
 
 /// Things that apps do, or that happen to them, in one run.
 const ACTIONS: u32 = 600;

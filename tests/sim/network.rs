@@ -8,7 +8,8 @@ use sidelock::table::command::{Command, OpenSession, Operate, Renewal};
 use sidelock::table::id::ShardId;
 use sidelock::wire::v1;
 
-use crate::world::{TTL_MS, World};
+use crate::rules::TTL_MS;
+use crate::world::World;
 
 impl World {
     pub fn connect(&mut self, pod: usize) {

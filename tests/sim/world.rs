@@ -1,16 +1,14 @@
 //! The played world: its parts, its clocks, and one step of it.
 //! In: a seed. Out: pods, a table and a leader at an instant. Never: real time, or anything not drawn from the seed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sidelock::core::expiry::Expiry;
 use sidelock::sidecar::desk::{Desk, Rules};
-use sidelock::sidecar::lease::Caution;
 use sidelock::sidecar::saved::Saved;
 use sidelock::sidecar::session::StreamRef;
 use sidelock::table::Table;
@@ -20,18 +18,14 @@ use sidelock::table::laws;
 use sidelock::wire::v1;
 use sidelock::world::clock::Instant;
 
+use crate::belief::Beliefs;
+use crate::rules::rules;
 use crate::trace::Trace;
 
-pub const TTL_MS: u64 = 3_000;
 pub const STEP_MS: u64 = 5;
-pub const LOCKS: [&str; 4] = ["a", "b", "c", "pool"];
-/// Of these locks, one is a semaphore: mostly with the first of these limits.
-pub const POOL: &str = "pool";
-pub const LIMITS: [u32; 2] = [3, 5];
 pub const PODS: usize = 3;
 /// The rate of a sidecar's clock differs from the core's by no more than this, which is within the bound.
 pub const RATE_PPM_MAX: i64 = 99_000;
-pub const RHO_PPM: u32 = 100_000;
 
 /// One sidecar and its stream to the core.
 pub struct Pod {
@@ -130,9 +124,7 @@ pub struct World {
     pub stalled_until: u64,
     /// What it has proposed and has not applied yet.
     pub proposed: VecDeque<(u64, Command)>,
-    pub known: BTreeSet<(usize, ClaimId)>,
-    /// Of each lock: the greatest token seen, and the greatest exclusive one.
-    pub tokens: BTreeMap<String, (u64, u64)>,
+    pub beliefs: Beliefs,
     /// When each session was last renewed.
     pub renewed: BTreeMap<SessionId, u64>,
     pub next_claim: u64,
@@ -157,20 +149,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let pods = (0..PODS).map(|pod| {
-            let rules = Rules {
-                nodes: 1,
-                session_ttl: Duration::from_millis(TTL_MS),
-                identity: Arc::from(format!("pod-{pod}")),
-                caution: Caution {
-                    rho_ppm: RHO_PPM,
-                    margin: Duration::from_millis(20),
-                },
-                no_quorum_after: Duration::from_millis(1_000),
-                prefix: Arc::from(""),
-                delegate: true,
-                records: true,
-                seed: rng.random(),
-            };
+            let rules = rules(pod, 1, rng.random());
             let (began_ms, faster_ppm) = (
                 rng.random_range(0..100_000),
                 rng.random_range(-RATE_PPM_MAX..=RATE_PPM_MAX),
@@ -206,8 +185,7 @@ impl World {
             next_tick: 0,
             stalled_until: 0,
             proposed: VecDeque::new(),
-            known: BTreeSet::new(),
-            tokens: BTreeMap::new(),
+            beliefs: Beliefs::default(),
             renewed: BTreeMap::new(),
             next_claim: 0,
             seen: Seen::default(),

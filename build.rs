@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         .bytes(".sidelock.v1.AppendRequest.entries")
+        .bytes(".sidelock.disk.Entry.normal")
         .bytes(".sidelock.v1.SnapshotChunk.data")
         .compile_fds(files)?;
     Ok(())

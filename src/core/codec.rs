@@ -3,8 +3,8 @@
 //! Never: serde, whose forms openraft does not keep stable.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use bytes::Buf;
 use openraft::EntryPayload;
 use openraft::vote::leader_id_std::{CommittedLeaderId, LeaderId};
 use prost::Message;
@@ -12,7 +12,7 @@ use prost::Message;
 use super::types::{
     Batch, DiskId, Entry, LogId, Member, Membership, SnapshotMeta, StoredMembership, Vote,
 };
-use crate::wire::convert::{ConvertError, disk as stored};
+use crate::wire::convert::disk::{self as stored, StoredError};
 use crate::wire::{disk, v1};
 
 /// Bytes that are not what a node of this version writes.
@@ -24,9 +24,9 @@ pub enum CodecError {
     /// A field is missing or impossible.
     #[error("{0} is missing or impossible")]
     Field(&'static str),
-    /// A command that no node would propose.
+    /// Commands that no node would propose.
     #[error(transparent)]
-    Command(#[from] ConvertError),
+    Commands(#[from] StoredError),
     /// Written by a later version of Sidelock.
     #[error("an entry of format {0}, newer than this version of Sidelock knows")]
     Format(u32),
@@ -38,7 +38,7 @@ pub fn entry_to_bytes(entry: &Entry) -> Vec<u8> {
 }
 
 /// The entry of [`entry_to_bytes`].
-pub fn entry_from_bytes(bytes: &[u8]) -> Result<Entry, CodecError> {
+pub fn entry_from_bytes(bytes: impl Buf) -> Result<Entry, CodecError> {
     entry_from_proto(disk::Entry::decode(bytes)?)
 }
 
@@ -46,7 +46,7 @@ pub(super) fn entry_to_proto(entry: &Entry) -> disk::Entry {
     use disk::entry::Payload;
     let payload = match &entry.payload {
         EntryPayload::Blank => Payload::Blank(disk::Blank {}),
-        EntryPayload::Normal(Batch(commands)) => Payload::Normal(stored::batch(commands)),
+        EntryPayload::Normal(batch) => Payload::Normal(batch.encoded()),
         EntryPayload::Membership(membership) => {
             Payload::Membership(membership_to_proto(membership))
         }
@@ -66,7 +66,7 @@ pub(super) fn entry_from_proto(entry: disk::Entry) -> Result<Entry, CodecError> 
     let log_id = entry.log_id.ok_or(CodecError::Field("Entry.log_id"))?;
     let payload = match entry.payload.ok_or(CodecError::Field("Entry.payload"))? {
         Payload::Blank(disk::Blank {}) => EntryPayload::Blank,
-        Payload::Normal(batch) => EntryPayload::Normal(Batch(Arc::new(stored::commands(batch)?))),
+        Payload::Normal(batch) => EntryPayload::Normal(Batch::decode(batch)?),
         Payload::Membership(membership) => {
             EntryPayload::Membership(membership_from_proto(membership)?)
         }

@@ -193,7 +193,7 @@ impl Group {
             return Err(ProposeError::Stopped(why(fatal)));
         }
         let count = commands.len();
-        let write = self.0.raft.client_write(Batch(Arc::new(commands)));
+        let write = self.0.raft.client_write(Batch::new(commands));
         let response = match timeout(PROPOSE_WAIT_MAX, write).await {
             Err(_elapsed) => return Err(ProposeError::Unknown),
             Ok(Ok(response)) => response,

@@ -14,7 +14,7 @@ use openraft::{EntryPayload, OptionalSend};
 use super::snapshot::{self, Builder, Current, Records};
 use super::storage::{Disk, StorageError, put_sealed, read_error, read_sealed};
 use super::types::{
-    Batch, BatchReply, Entry, LogId, Snapshot, SnapshotFile, SnapshotMeta, StoredMembership,
+    BatchReply, Entry, LogId, Snapshot, SnapshotFile, SnapshotMeta, StoredMembership,
     TypeConfig,
 };
 use super::{codec, keys};
@@ -171,7 +171,7 @@ impl Machine {
         self.applied = Some(entry.log_id);
         let commands: &[Command] = match &entry.payload {
             EntryPayload::Blank => &[],
-            EntryPayload::Normal(Batch(commands)) => commands,
+            EntryPayload::Normal(batch) => batch.commands(),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
                 &[]

@@ -5,6 +5,7 @@ pub mod applicants;
 pub mod applied;
 pub mod calls;
 pub mod codec;
+pub mod commits;
 mod entries;
 pub mod expiry;
 mod flusher;

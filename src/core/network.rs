@@ -21,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use super::codec::vote_to_proto;
+use super::commits;
 use super::frames::{self, Malformed};
 use super::types::{Member, Snapshot, SnapshotFile, TypeConfig, Vote};
 use crate::table::id::ShardId;
@@ -233,7 +234,8 @@ impl RaftNetworkV2<TypeConfig> for Link {
     }
 }
 
-type Appended<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
+/// The answers to a stream of appends.
+pub type Appended<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
 
 /// Appends without waiting for each answer; the answers come back in order.
 async fn pipeline<'s, S>(link: &'s mut Link, input: S) -> Result<Appended<'s>, RPCError<TypeConfig>>
@@ -244,7 +246,7 @@ where
     let route = link.route.clone();
     let sent = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&sent);
-    let requests = input.map(move |request| {
+    let requests = commits::merged(input).map(move |request| {
         counter.fetch_add(1, Ordering::Relaxed);
         frames::append_to(route.clone(), &request)
     });

@@ -9,11 +9,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use openraft::alias;
 use openraft::impls::TokioRuntime;
+use prost::Message;
 
 use super::snapshot_file::Temporary;
 use crate::table::{Command, Reply};
+use crate::wire::convert::disk::{self as stored, StoredError};
+use crate::wire::disk;
 
 openraft::declare_raft_types!(
     /// One shard's Raft group.
@@ -42,13 +46,49 @@ pub type SnapshotMeta = alias::SnapshotMetaOf<TypeConfig>;
 /// A snapshot: meta and file.
 pub type Snapshot = alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
-/// Commands proposed together: one log entry, applied in order, each whole.
+/// Commands proposed together: one log entry, applied in order, each whole. They are encoded once, by
+/// whoever proposes: every log holds, and every follower is sent, the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch(pub Arc<Vec<Command>>);
+pub struct Batch {
+    commands: Arc<Vec<Command>>,
+    encoded: Bytes,
+}
+
+impl Batch {
+    /// Encodes what is to be proposed.
+    pub fn new(commands: Vec<Command>) -> Self {
+        Self {
+            encoded: stored::batch(&commands).encode_to_vec().into(),
+            commands: Arc::new(commands),
+        }
+    }
+
+    /// Reads what was proposed elsewhere or earlier, and keeps the bytes.
+    ///
+    /// # Errors
+    /// If they are no batch that a node of this version would propose.
+    pub fn decode(encoded: Bytes) -> Result<Self, StoredError> {
+        let batch = disk::Batch::decode(encoded.clone())?;
+        Ok(Self {
+            commands: Arc::new(stored::commands(batch)?),
+            encoded,
+        })
+    }
+
+    /// In the order in which they apply.
+    pub fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    /// A `log.proto` Batch.
+    pub fn encoded(&self) -> Bytes {
+        self.encoded.clone()
+    }
+}
 
 impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} commands", self.0.len())
+        write!(f, "{} commands", self.commands.len())
     }
 }
 

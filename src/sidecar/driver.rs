@@ -250,6 +250,12 @@ impl Driver {
         self.step(|inner, now| inner.desk.take_frame(now, stream))
     }
 
+    /// Whether there is something to send on this stream. Cheaper than a step, and changes nothing.
+    pub(super) fn has_frame(&self, stream: StreamRef) -> bool {
+        let inner = self.lock();
+        inner.desk.has_frame(self.clock.now(), stream)
+    }
+
     pub(super) fn register(&self, node: usize, waker: &Waker) {
         self.wakers[node].register(waker);
     }

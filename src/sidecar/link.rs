@@ -2,13 +2,13 @@
 //! In: frames the desk has gathered, taken the moment the stream can carry one. Out: decoded frames.
 //! Never: a frame taken before the one before it was written, so that each holds all that gathered.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::stream::{self, Stream};
 use rand::Rng;
 use tonic::transport::Endpoint;
 
@@ -78,7 +78,7 @@ async fn run_stream(
         stream,
         peer: Arc::clone(&peer),
     };
-    let accepted = tokio::time::timeout(ACCEPT_WITHIN, client.session(outgoing)).await;
+    let accepted = tokio::time::timeout(ACCEPT_WITHIN, client.session(outgoing.frames())).await;
     let mut incoming = accepted.map_err(|_| StreamError::Silent)??.into_inner();
     let _up = Up::new(driver, stream);
     while let Some(frame) = incoming.message().await? {
@@ -134,7 +134,7 @@ impl Drop for Up<'_> {
     }
 }
 
-/// What the transport asks for the next frame when it has written the last.
+/// What the transport sends: it asks for the next frame when it has written the last.
 struct Outgoing {
     driver: Arc<Driver>,
     stream: StreamRef,
@@ -142,17 +142,34 @@ struct Outgoing {
     peer: Arc<AtomicU64>,
 }
 
-impl Stream for Outgoing {
-    type Item = v1::SidecarFrame;
+impl Outgoing {
+    /// The frames, without an end.
+    fn frames(self) -> impl Stream<Item = v1::SidecarFrame> + Send + 'static {
+        stream::unfold(self, |outgoing| async {
+            let frame = outgoing.next().await;
+            Some((frame, outgoing))
+        })
+    }
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    async fn next(&self) -> v1::SidecarFrame {
+        loop {
+            poll_fn(|context| self.poll_ready(context)).await;
+            // The requests that other connections have read already go along: no delay, but fewer frames.
+            tokio::task::yield_now().await;
+            if let Some(frame) = self.driver.take_frame(self.stream) {
+                let to = self.peer.load(Ordering::Relaxed);
+                return codec::encode(&frame, self.driver.cell(), ShardId(0), to);
+            }
+        }
+    }
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
         // Register first: what comes between the look and the registration would wake nobody.
         self.driver.register(self.stream.node, context.waker());
-        let Some(frame) = self.driver.take_frame(self.stream) else {
-            return Poll::Pending;
-        };
-        let to = self.peer.load(Ordering::Relaxed);
-        let cell = self.driver.cell();
-        Poll::Ready(Some(codec::encode(&frame, cell, ShardId(0), to)))
+        if self.driver.has_frame(self.stream) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 }

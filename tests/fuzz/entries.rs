@@ -105,7 +105,7 @@ fn messages_of_raft_are_read_or_refused() {
 
 fn read_entry(bytes: &[u8]) {
     if let Ok(entry) = codec::entry_from_bytes(bytes) {
-        let again = codec::entry_from_bytes(&codec::entry_to_bytes(&entry));
+        let again = codec::entry_from_bytes(codec::entry_to_bytes(&entry).as_slice());
         assert_eq!(again.ok(), Some(entry));
     }
 }
@@ -151,14 +151,18 @@ fn entry(dice: &mut Dice) -> disk::Entry {
     let payload = match dice.below(8) {
         0 => Payload::Blank(disk::Blank {}),
         1 => Payload::Membership(membership(dice)),
-        _ => Payload::Normal(disk::Batch {
-            commands: (0..dice.below(4)).map(|_| command(dice)).collect(),
-        }),
+        _ => Payload::Normal(batch(dice).encode_to_vec().into()),
     };
     disk::Entry {
         format: dice.near32(&[1]),
         log_id: Some(log_id(dice)),
         payload: Some(payload),
+    }
+}
+
+fn batch(dice: &mut Dice) -> disk::Batch {
+    disk::Batch {
+        commands: (0..dice.below(4)).map(|_| command(dice)).collect(),
     }
 }
 

@@ -5,19 +5,23 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::stream::Stream;
 use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{
+    RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential,
+};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use prost::Message;
 use sidelock::core::codec::vote_to_proto;
-use sidelock::core::frames;
-use sidelock::core::network::Home;
+use sidelock::core::network::{Appended, Home};
 use sidelock::core::raft_service::{Groups, RaftService};
 use sidelock::core::storage::Storage;
+use sidelock::core::{commits, frames};
 use sidelock::core::types::{Member, Snapshot, SnapshotFile, TypeConfig, Vote};
 use sidelock::wire::v1;
 use sidelock::wire::v1::raft_server::Raft;
@@ -147,6 +151,17 @@ impl RaftNetworkV2<TypeConfig> for Link {
         let request = frames::append_to(self.route(), &rpc);
         let reply: v1::AppendReply = self.call(Method::Append, &request, &option).await?;
         frames::appended_from(&reply).map_err(garbled)
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Appended<'s>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        stream_append_sequential(self, commits::merged(input), option)
     }
 
     async fn vote(

@@ -189,7 +189,7 @@ pub fn opened(storage: Storage) -> Result<Opened, StorageError> {
 pub fn entry(term: u64, index: u64, commands: Vec<Command>) -> Entry {
     Entry {
         log_id: log_id(term, index),
-        payload: EntryPayload::Normal(Batch(Arc::new(commands))),
+        payload: EntryPayload::Normal(Batch::new(commands)),
     }
 }
 

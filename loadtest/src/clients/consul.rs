@@ -41,14 +41,11 @@ impl Client for Consul {
         while !self.put("acquire", want.lock).await? {
             patience.pause().await?;
         }
-        Ok(Held {
-            key: want.lock.to_owned(),
-            token: None,
-        })
+        Ok(Held(want.lock.to_owned()))
     }
 
     async fn release(&mut self, held: &Held) -> Result<(), Failure> {
-        match self.put("release", &held.key).await? {
+        match self.put("release", &held.0).await? {
             true => Ok(()),
             false => Err(Failure::Refused("not held".to_owned())),
         }

@@ -30,15 +30,12 @@ impl Client for Dapr {
         while self.http.post("/v1.0-alpha1/lock/locks", &ask).await?["success"] != true {
             patience.pause().await?;
         }
-        Ok(Held {
-            key: format!("{}\n{owner}", want.lock),
-            token: None,
-        })
+        Ok(Held(format!("{}\n{owner}", want.lock)))
     }
 
     async fn release(&mut self, held: &Held) -> Result<(), Failure> {
         let (lock, owner) = held
-            .key
+            .0
             .split_once('\n')
             .ok_or_else(|| anyhow::anyhow!("a key that no acquire gave"))?;
         let ask = json!({"resourceId": lock, "lockOwner": owner});

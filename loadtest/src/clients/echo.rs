@@ -24,14 +24,11 @@ impl Echo {
 impl Client for Echo {
     async fn acquire(&mut self, want: Want<'_>) -> Result<Held, Failure> {
         self.http.post("/", &body(want)).await?;
-        Ok(Held {
-            key: "3f0c47bf-0000-4000-8000-000000000000".to_owned(),
-            token: None,
-        })
+        Ok(Held("3f0c47bf-0000-4000-8000-000000000000".to_owned()))
     }
 
     async fn release(&mut self, held: &Held) -> Result<(), Failure> {
-        self.http.post("/", &json!({"claim": held.key})).await?;
+        self.http.post("/", &json!({"claim": held.0})).await?;
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
 //! etcd's JSON gateway: /v3/lock/lock and /v3/lock/unlock, under a lease that the worker keeps.
-//! In: a lock's name. Out: etcd's key, the store's revision. Never: a lease for each pair.
+//! In: a lock's name. Out: etcd's key. Never: a lease for each pair.
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -35,15 +35,11 @@ impl Client for EtcdGateway {
     async fn acquire(&mut self, want: Want<'_>) -> Result<Held, Failure> {
         let ask = json!({"name": STANDARD.encode(want.lock), "lease": self.lease});
         let lock = self.http.post("/v3/lock/lock", &ask).await?;
-        let revision = lock["header"]["revision"].as_str();
-        Ok(Held {
-            key: lock["key"].as_str().context("no key")?.to_owned(),
-            token: revision.and_then(|revision| revision.parse().ok()),
-        })
+        Ok(Held(lock["key"].as_str().context("no key")?.to_owned()))
     }
 
     async fn release(&mut self, held: &Held) -> Result<(), Failure> {
-        let ask = json!({"key": held.key});
+        let ask = json!({"key": held.0});
         self.http.post("/v3/lock/unlock", &ask).await?;
         Ok(())
     }

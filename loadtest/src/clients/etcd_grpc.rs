@@ -1,9 +1,7 @@
 //! etcd's gRPC lock (v3lockpb), under a lease that the worker keeps, or with one for each acquire.
-//! In: a lock's name. Out: etcd's key, the store's revision. Never: a channel shared by two workers.
+//! In: a lock's name. Out: etcd's key. Never: a channel shared by two workers.
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{Client, Failure, Held, LEASE, Want};
@@ -12,12 +10,12 @@ use etcdserverpb::lease_client::LeaseClient;
 use v3lockpb::lock_client::LockClient;
 use v3lockpb::{LockRequest, UnlockRequest};
 
-#[expect(missing_docs, clippy::pedantic, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic)]
 mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");
 }
 
-#[expect(missing_docs, clippy::pedantic, reason = "generated")]
+#[allow(clippy::all, clippy::pedantic)]
 mod v3lockpb {
     tonic::include_proto!("v3lockpb");
 }
@@ -59,14 +57,11 @@ impl Client for EtcdGrpc {
             lease: self.lease,
         };
         let lock = self.client.lock(ask).await?.into_inner();
-        Ok(Held {
-            key: STANDARD.encode(&lock.key),
-            token: lock.header.and_then(|h| u64::try_from(h.revision).ok()),
-        })
+        Ok(Held(String::from_utf8(lock.key)?))
     }
 
     async fn release(&mut self, held: &Held) -> Result<(), Failure> {
-        let key = STANDARD.decode(&held.key)?;
+        let key = held.0.clone().into_bytes();
         self.client.unlock(UnlockRequest { key }).await?;
         Ok(())
     }

@@ -67,14 +67,9 @@ pub enum Shape {
     Several(u32),
 }
 
-/// A lock in hand.
+/// A lock in hand: what the peer wants to see at the release.
 #[derive(Debug, Clone)]
-pub struct Held {
-    /// What the peer wants to see at the release.
-    pub key: String,
-    /// The fencing token, where the peer has one.
-    pub token: Option<u64>,
-}
+pub struct Held(pub String);
 
 /// Why there is no lock.
 #[derive(Debug)]

@@ -41,10 +41,7 @@ impl Client for Redis {
                 .query_async(&mut self.connection)
                 .await?;
             if set.is_some() {
-                return Ok(Held {
-                    key: format!("{}\n{value}", want.lock),
-                    token: None,
-                });
+                return Ok(Held(format!("{}\n{value}", want.lock)));
             }
             patience.pause().await?;
         }
@@ -52,7 +49,7 @@ impl Client for Redis {
 
     async fn release(&mut self, held: &Held) -> Result<(), Failure> {
         let (lock, value) = held
-            .key
+            .0
             .split_once('\n')
             .ok_or_else(|| anyhow::anyhow!("a key that no acquire gave"))?;
         let deleted: u64 = self

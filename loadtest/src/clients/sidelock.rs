@@ -1,5 +1,5 @@
 //! A sidecar's HTTP: POST a claim, DELETE it.
-//! In: what is wanted. Out: the claim's id and token. Never: a claim that waits longer than the others do.
+//! In: what is wanted. Out: the claim's id. Never: a claim that waits longer than the others do.
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -53,14 +53,11 @@ impl Client for Sidelock {
     async fn acquire(&mut self, want: Want<'_>) -> Result<Held, Failure> {
         let claim = self.http.post("/v1/claims", &body(want)).await?;
         let id = claim["claim_id"].as_str().context("no claim id")?;
-        Ok(Held {
-            key: id.to_owned(),
-            token: claim["token"].as_u64(),
-        })
+        Ok(Held(id.to_owned()))
     }
 
     async fn release(&mut self, held: &Held) -> Result<(), Failure> {
-        let path = format!("/v1/claims/{}", held.key);
+        let path = format!("/v1/claims/{}", held.0);
         let answer = self.http.send(Method::DELETE, &path, Vec::new()).await?;
         match answer.status {
             204 => Ok(()),

@@ -30,11 +30,11 @@ impl Client for Zookeeper {
         let key = lock.lock_path().to_owned();
         // Its destructor would delete the node unseen; `release` does it and waits for the answer.
         std::mem::forget(lock);
-        Ok(Held { key, token: None })
+        Ok(Held(key))
     }
 
     async fn release(&mut self, held: &Held) -> Result<(), Failure> {
-        self.session.delete(&held.key, None).await?;
+        self.session.delete(&held.0, None).await?;
         Ok(())
     }
 }

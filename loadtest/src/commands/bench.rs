@@ -10,6 +10,9 @@ use crate::report;
 use crate::report::raw::{Facts, Line, Writer};
 use crate::scenarios::{Bench, Form, SCENARIOS, Scenario};
 
+/// What needs no installation.
+const SMOKE: [&str; 4] = ["sidelock-kept", "sidelock", "echo", "fdatasync"];
+
 /// Runs scenarios.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -66,7 +69,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Form::Quick => 3,
         Form::Full => 5,
     });
-    let mut bench = Bench::new(args.form, rounds, Field::new(binaries), writer, args.peers);
+    let peers = match (args.form, args.peers.is_empty()) {
+        (Form::Smoke, true) => SMOKE.map(str::to_owned).to_vec(),
+        _ => args.peers,
+    };
+    let mut bench = Bench::new(args.form, rounds, Field::new(binaries), writer, peers);
     bench.long_run_seconds = args.seconds;
     let mut failed = Vec::new();
     for scenario in scenarios {
@@ -74,7 +81,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let done = (scenario.run)(&mut bench).await;
         bench.field.clear();
         if let Err(error) = done {
-            bench.tell(&format!("{} failed: {error:#}", scenario.name));
+            bench.tell(&format!("{} failed: {error:?}", scenario.name));
             failed.push(scenario.name);
         }
     }

@@ -26,9 +26,11 @@ impl Default for Latencies {
 
 impl Latencies {
     pub fn record(&mut self, latency: Duration) {
-        let units = latency.as_nanos() / UNIT_NS;
+        let units = u64::try_from(latency.as_nanos() / UNIT_NS).unwrap_or(u64::MAX);
+        // `saturating_record` would clamp to what the histogram spans now instead of growing it.
         self.0
-            .saturating_record(u64::try_from(units).unwrap_or(u64::MAX));
+            .record(units)
+            .expect("a histogram that grows by itself takes all values");
     }
 
     pub fn merge(&mut self, other: &Self) {

@@ -19,6 +19,7 @@ pub const FILE: &str = "raw.jsonl";
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Line {
     Facts(Facts),
+    Version(Version),
     Run(Box<Run>),
     Absent(Absent),
 }
@@ -28,7 +29,7 @@ pub enum Line {
 pub struct Facts {
     pub date: String,
     pub form: String,
-    /// By name: cpu, cores, kernel, file system, revision, versions of the peers.
+    /// By name: processor, cores, kernel, file system, revision; and the versions of the peers.
     pub machine: BTreeMap<String, String>,
 }
 
@@ -53,6 +54,13 @@ pub struct Run {
     /// Refusals and errors by their words.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub words: BTreeMap<String, u64>,
+}
+
+/// What a peer says of itself, once it has been started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    pub peer: String,
+    pub version: String,
 }
 
 /// A peer that could not be had.
@@ -89,6 +97,9 @@ impl Raw {
             let line = serde_json::from_str(&line?);
             match line.with_context(|| format!("line {}", number + 1))? {
                 Line::Facts(facts) => raw.facts = facts,
+                Line::Version(Version { peer, version }) => {
+                    raw.facts.machine.insert(peer, version);
+                }
                 Line::Run(run) => raw.runs.push(*run),
                 Line::Absent(absent) => raw.absent.push(absent),
             }
@@ -140,15 +151,22 @@ mod tests {
             peer: "consul".to_owned(),
             reason: "not built".to_owned(),
         };
+        let version = Version {
+            peer: "etcd".to_owned(),
+            version: "3.7".to_owned(),
+        };
         let lines = [
             Line::Facts(facts.clone()),
+            Line::Version(version),
             Line::Run(Box::new(run.clone())),
             Line::Absent(absent.clone()),
         ];
         for line in &lines {
             writer.write(line).expect("room on the disk");
         }
-        let raw = Raw::read(folder.path()).expect("what was just written");
+        let mut raw = Raw::read(folder.path()).expect("what was just written");
+        let etcd = raw.facts.machine.remove("etcd");
+        assert_eq!(etcd.as_deref(), Some("3.7"));
         assert_eq!(
             (raw.facts, raw.runs, raw.absent),
             (facts, vec![run], vec![absent])

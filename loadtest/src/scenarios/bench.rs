@@ -1,7 +1,7 @@
 //! What scenarios share: peers made ready, a run measured with all that is to be told of it, progress.
 //! In: plans. Out: lines of raw data. Never: a peer's absence as an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::measure::load::{self, Outcome, Plan, Target};
 use crate::measure::scrape::{self, Counters, grown};
 use crate::measure::{probe, usage};
 use crate::peers::{CONTESTANTS, Contestant, Field, Running};
-use crate::report::raw::{Absent, Line, Run, Writer};
+use crate::report::raw::{Absent, Line, Run, Version, Writer};
 
 /// Where a run belongs.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub struct Bench {
     writer: Writer,
     /// Only these; all if empty.
     only: Vec<String>,
+    /// Peers whose version was told.
+    known: BTreeSet<&'static str>,
     absent: BTreeMap<&'static str, String>,
     /// What a terminal shows.
     bar: Option<ProgressBar>,
@@ -104,6 +106,7 @@ impl Bench {
             field,
             writer,
             only,
+            known: BTreeSet::new(),
             absent: BTreeMap::new(),
             bar,
             runs: 0,
@@ -162,11 +165,25 @@ impl Bench {
             }
             self.say(&format!("starting {}", one.name));
             match self.field.ready(*one).await {
-                Ok(()) => ready.push(*one),
+                Ok(()) => {
+                    self.note_version(*one)?;
+                    ready.push(*one);
+                }
                 Err(reason) => self.note_absent(one.name, reason)?,
             }
         }
         Ok(ready)
+    }
+
+    fn note_version(&mut self, one: Contestant) -> anyhow::Result<()> {
+        if self.known.insert(one.name) {
+            let version = Version {
+                peer: one.name.to_owned(),
+                version: self.field.running(one).version(),
+            };
+            self.writer.write(&Line::Version(version))?;
+        }
+        Ok(())
     }
 
     fn note_absent(&mut self, peer: &'static str, reason: String) -> anyhow::Result<()> {

@@ -61,6 +61,8 @@ impl Http {
             .header("host", &self.host)
             .header("content-type", "application/json")
             .body(Full::new(body.into()))?;
+        // The connection may still be busy with the end of the answer before.
+        self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await?.to_bytes();

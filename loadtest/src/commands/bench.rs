@@ -81,7 +81,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let done = (scenario.run)(&mut bench).await;
         bench.field.clear();
         if let Err(error) = done {
-            bench.tell(&format!("{} failed: {error:?}", scenario.name));
+            bench.tell(&format!("{} failed: {error:#}", scenario.name));
             failed.push(scenario.name);
         }
     }

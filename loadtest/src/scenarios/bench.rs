@@ -249,7 +249,10 @@ fn summary(run: &Run) -> String {
         ("acquire_p50_ms", "ms p50"),
         ("acquire_p99_ms", "ms p99"),
         ("gap_mean_ms", "ms gap"),
-        ("seconds", "s"),
+        ("ready_ms", "ms to ready"),
+        ("first_grant_ms", "ms to the first grant"),
+        ("restart_s", "s to restart"),
+        ("cores_used", "cores"),
     ];
     let figures = told.iter().filter_map(|(name, unit)| {
         let value = run.figures.get(*name).filter(|value| **value > 0.0)?;

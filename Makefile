@@ -57,6 +57,10 @@ demo: build ## Twelve workers in three languages, a dying leader, one lost updat
 	@.ci/setup demo
 	@demo/run bin/sidelock
 
+.PHONY: bench
+bench: build ## Measure beside etcd, Redis, ZooKeeper, ...: make bench FORM=quick|full
+	@.ci/bench $(or $(FORM),quick)
+
 .PHONY: openapi
 openapi: build ## Write openapi/ anew from the code
 	@mkdir -p openapi

@@ -150,6 +150,12 @@ const PLANTS: &[Plant] = &[
     ),
     ("src/core/node.rs", "fn a() { tokio::spawn(b()); }", None),
     ("src/core/a.rs", "fn a() { respawn(b()); }", None),
+    ("loadtest/src/a.rs", "fn a() { tokio::spawn(b()); }", None),
+    (
+        "loadtest/src/a.rs",
+        "fn a() { b().unwrap(); }",
+        Some("no-unwrap"),
+    ),
     (
         "src/core/a.rs",
         "fn a() { mpsc::unbounded_channel(); }",

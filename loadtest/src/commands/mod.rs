@@ -1,0 +1,6 @@
+//! A file for each command.
+
+pub mod bench;
+pub mod echo;
+pub mod load;
+pub mod report;

@@ -267,13 +267,19 @@ impl Group {
 
     /// Resolves with the reason when the group stops by itself, as after a storage failure.
     pub async fn stopped(&self) -> Arc<str> {
-        let mut metrics = self.0.raft.metrics();
+        let metrics = self.0.raft.metrics();
+        // Changes rarely, and ends with the engine; the whole metrics change with every entry.
+        let mut server = self.0.raft.server_metrics();
         loop {
             if let Err(fatal) = &metrics.borrow_watched().running_state {
                 return why(fatal);
             }
-            if metrics.changed().await.is_err() {
-                return "the group ended".into();
+            if server.changed().await.is_err() {
+                let last = metrics.borrow_watched();
+                return match &last.running_state {
+                    Err(fatal) => why(fatal),
+                    Ok(()) => "the group ended".into(),
+                };
             }
         }
     }
@@ -342,11 +348,14 @@ async fn watch_leadership(
     lease: Duration,
 ) {
     let mut metrics = raft.metrics();
+    let mut server = raft.server_metrics();
     let mut probe = tokio::time::interval(lease / 2);
     probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silent = true;
     loop {
-        let now = observe(&metrics.borrow_watched(), lease, silent);
+        let server_now = server.borrow_watched().clone();
+        let now = observe(&server_now, &metrics.borrow_watched(), lease, silent);
+        let rises = server_now.state == ServerState::Leader && !now.serving;
         sender.send_if_modified(|known| {
             let changed = *known != now;
             if changed {
@@ -356,12 +365,18 @@ async fn watch_leadership(
             }
             changed
         });
-        let term = metrics.borrow_watched().current_term;
         tokio::select! {
-            changed = metrics.changed() => match changed {
-                Ok(()) => silent &= metrics.borrow_watched().current_term == term,
+            changed = server.changed() => match changed {
+                Ok(()) => silent &= server.borrow_watched().vote.leader_id.term == server_now.vote.leader_id.term,
                 Err(_ended) => break,
             },
+            // The whole metrics change with every entry: they are followed only by a leader that has yet
+            // to apply an entry of its term.
+            changed = metrics.changed(), if rises => {
+                if changed.is_err() {
+                    break;
+                }
+            }
             _ = probe.tick() => {
                 let heard = raft.with_raft_state(|state| state.vote_last_modified()).await;
                 let Ok(heard) = heard else { break };
@@ -374,17 +389,18 @@ async fn watch_leadership(
 
 /// What the metrics say of leadership; `silent` if no other leader has been heard of lately.
 fn observe(
+    server: &openraft::metrics::RaftServerMetrics<TypeConfig>,
     metrics: &openraft::RaftMetrics<TypeConfig>,
     lease: Duration,
     silent: bool,
 ) -> Leadership {
-    let leads = metrics.state == ServerState::Leader && metrics.running_state.is_ok();
+    let term = server.vote.leader_id.term;
+    let membership = server.membership_config.membership();
+    let leads = server.state == ServerState::Leader && metrics.running_state.is_ok();
     // The table then holds all that earlier terms committed, so its answers are not stale.
-    let applied_term = metrics.last_applied.as_ref().map(|id| id.leader_id.term);
-    let own_term = applied_term == Some(metrics.current_term);
+    let own_term = metrics.last_applied.as_ref().map(|id| id.leader_id.term) == Some(term);
     // The only voter is its own quorum; nobody else acknowledges anything, ever.
-    let mut voters = metrics.membership_config.membership().voter_ids();
-    let heard = if leads && voters.all(|id| id == metrics.id) {
+    let heard = if leads && membership.voter_ids().all(|id| id == server.id) {
         Some(Duration::ZERO)
     } else {
         metrics.last_quorum_acked.as_ref().map(|at| at.elapsed())
@@ -396,13 +412,13 @@ fn observe(
     } else {
         !silent
     };
-    let leader = metrics.current_leader.filter(|_| stands).and_then(|id| {
-        let member = metrics.membership_config.membership().get_node(&id)?;
+    let leader = server.current_leader.filter(|_| stands).and_then(|id| {
+        let member = membership.get_node(&id)?;
         Some((id, member.clone()))
     });
     Leadership {
         leader,
-        term: metrics.current_term,
+        term,
         serving: leads && own_term && heard.is_some_and(in_time),
         silent: if stands { Duration::ZERO } else { lease },
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
@@ -310,11 +310,12 @@ async fn run_group(parts: &Parts, bound: Bound) -> Result<Arc<str>, GroupError> 
         parts.local.found(&group, &bound.cluster_id).await;
         std::future::pending::<()>().await;
     };
-    let watched = async { tokio::join!(watcher, tasks) };
+    // Aborted when this returns or is dropped.
+    let mut spawned: JoinSet<()> = tasks.into_iter().chain([watcher]).collect();
     tokio::select! {
         why = group.stopped() => Ok(why),
         () = founded => Ok("unreachable: it never ends".into()),
-        ((), ()) = watched => Ok("the group ended".into()),
+        _ = spawned.join_next() => Ok("the group ended".into()),
     }
 }
 

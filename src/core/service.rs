@@ -43,13 +43,14 @@ struct Inner {
 }
 
 impl Shard {
-    /// Takes over the listener of the group's table. The caller spawns the future, which proposes,
-    /// confirms reads and ends sessions until the group stops.
+    /// Takes over the listener of the group's table. The caller spawns the futures: one proposes until
+    /// the group stops, one confirms reads and one ends sessions for as long as they are let. Each is a
+    /// task of its own, since what wakes one of them means nothing to the others.
     pub fn start(
         group: Group,
         clock: SharedClock,
         options: ShardOptions,
-    ) -> (Self, BoxFuture<'static, ()>) {
+    ) -> (Self, [BoxFuture<'static, ()>; 3]) {
         let applied = Arc::new(Applied::new(clock.clone()));
         group.table().set_listener(applied.clone());
         let proposer = Proposer::default();
@@ -62,14 +63,12 @@ impl Shard {
             reads: reads.clone(),
         }));
         let timers = shard.clone();
-        let tasks = async move {
-            tokio::select! {
-                () = proposer.run(group) => {}
-                () = reads.run() => {}
-                () = timers.expire(clock) => {}
-            }
-        };
-        (shard, Box::pin(tasks))
+        let tasks: [BoxFuture<'static, ()>; 3] = [
+            Box::pin(proposer.run(group)),
+            Box::pin(reads.run()),
+            Box::pin(async move { timers.expire(clock).await }),
+        ];
+        (shard, tasks)
     }
 
     /// Its id.

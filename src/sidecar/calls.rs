@@ -220,12 +220,10 @@ impl Sidecar for Driver {
             return Err(Unavailable::Draining);
         };
         let prefix = self.step(|inner, _| inner.desk.prefix().clone());
-        for want in page
-            .items
-            .iter_mut()
-            .flat_map(|view| &mut view.record.locks)
-        {
-            want.name = prefix.strip(&want.name);
+        for view in &mut page.items {
+            for want in Arc::make_mut(&mut view.record.locks) {
+                want.name = prefix.strip(&want.name);
+            }
         }
         Ok(Read {
             value: page,

@@ -2,10 +2,9 @@
 //! In: committed commands, in log order. Out: a reply, effects in order, the keys that changed.
 //! Never: a waiter left that could be granted, or a cycle left standing, when it returns.
 
-use std::collections::BTreeSet;
-
 use super::command::{Command, Effect, EndCause, Reply};
 use super::deadlock::Deadlock;
+use super::few::Few;
 use super::id::{DelayNumber, LockName};
 use super::state::{Key, OwnerKey, Table};
 use super::verify::FREE_LOCKS_MAX;
@@ -17,13 +16,13 @@ pub(super) struct Step {
     /// For the outside.
     pub(super) effects: Vec<Effect>,
     /// Locks of which something was freed: their queues are to be served.
-    pub(super) freed: BTreeSet<LockName>,
+    pub(super) freed: Few<LockName>,
     /// Locks that changed visibly.
-    pub(super) changed: BTreeSet<LockName>,
+    pub(super) changed: Few<LockName>,
     /// Locks whose tries may be decided by now.
-    pub(super) tried: BTreeSet<LockName>,
+    pub(super) tried: Few<LockName>,
     /// Owners who may have come to stand on a cycle.
-    pub(super) suspects: BTreeSet<OwnerKey>,
+    pub(super) suspects: Few<OwnerKey>,
 }
 
 impl Table {
@@ -34,10 +33,10 @@ impl Table {
         let mut step = Step {
             index,
             effects: Vec::new(),
-            freed: BTreeSet::new(),
-            changed: BTreeSet::new(),
-            tried: BTreeSet::new(),
-            suspects: BTreeSet::new(),
+            freed: Few::default(),
+            changed: Few::default(),
+            tried: Few::default(),
+            suspects: Few::default(),
         };
         let reply = self.dispatch(&mut step, command);
         self.settle(&mut step);
@@ -122,7 +121,7 @@ impl Table {
 
     /// Tells the watchers, remembers locks that are free now, and forgets the oldest beyond the bound.
     fn remember_or_forget(&mut self, step: &mut Step) {
-        for name in std::mem::take(&mut step.changed) {
+        while let Some(name) = step.changed.pop_first() {
             self.recall(step, &name);
             let Some(lock) = self.locks.get(&name) else {
                 continue;

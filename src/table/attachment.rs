@@ -72,7 +72,7 @@ impl Table {
                 Stage::Waiting { .. } => (Vec::new(), false),
                 Stage::Holding {
                     tokens, breaking, ..
-                } => (tokens.clone(), *breaking),
+                } => (tokens.to_vec(), *breaking),
             };
             AttachedClaim {
                 claim: name,

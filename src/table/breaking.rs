@@ -54,7 +54,7 @@ impl Table {
         let wants = claim.locks.clone();
         self.dirty.insert(Key::Claim(name));
         let revision = self.record(step, name, HistoryEvent::BreakAsked { note });
-        for want in &wants {
+        for want in wants.iter() {
             self.touch(step, &want.name, revision);
         }
         step.effects.push(Effect::BreakAsked {

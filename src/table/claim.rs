@@ -33,7 +33,7 @@ impl Ending {
         Self {
             cause,
             measured: None,
-            note: Arc::from(""),
+            note: Arc::default(),
             told: true,
         }
     }
@@ -149,7 +149,7 @@ impl Table {
         let wants = claim.locks.clone();
         self.dirty.insert(Key::Claim(name));
         let revision = self.bump();
-        for want in &wants {
+        for want in wants.iter() {
             self.touch(step, &want.name, revision);
         }
         OperationReply::ValueSet(true)
@@ -187,7 +187,7 @@ impl Table {
             self.counters.token = 0;
         }
         self.dirty.insert(Key::Claim(name));
-        for want in &claim.locks {
+        for want in claim.locks.iter() {
             let lock = self.lock_mut(&want.name);
             lock.limits.remove(want.mode);
             match claim.stage {
@@ -264,14 +264,14 @@ impl Table {
             } else {
                 ask.owner.clone()
             },
-            locks: ask.locks.clone(),
+            locks: ask.locks.as_slice().into(),
             priority: ask.priority,
             metadata: ask.metadata.clone(),
             value: ask.value.clone(),
             trace_id: ask.trace_id.clone(),
             stage: Stage::Waiting { place, passed: 0 },
         };
-        for want in &claim.locks {
+        for want in claim.locks.iter() {
             self.lock_mut(&want.name).limits.add(want.mode);
         }
         self.parties.insert(party_entry(name, &claim));
@@ -289,7 +289,7 @@ impl Table {
     fn withdraw(&mut self, name: ClaimRef, place: Place) {
         self.drop_pledge(name);
         let claim = self.unenroll(name);
-        for want in &claim.locks {
+        for want in claim.locks.iter() {
             let lock = self.lock_mut(&want.name);
             lock.limits.remove(want.mode);
             lock.queue.remove(&place);
@@ -309,7 +309,7 @@ impl Table {
         let priority = claim.priority;
         let waiting = party_entry(name, claim);
         let block = self.counters.reserve(wants.len() as u64);
-        let tokens: Vec<Token> = block
+        let tokens: Arc<[Token]> = block
             .expect("has_tokens() was asked first")
             .tokens()
             .collect();
@@ -317,7 +317,7 @@ impl Table {
             tokens: tokens.clone(),
         };
         let revision = self.record(step, name, event);
-        for (want, token) in wants.iter().zip(&tokens) {
+        for (want, token) in wants.iter().zip(tokens.iter()) {
             let lock = self.lock_mut(&want.name);
             lock.queue.remove(&place);
             lock.holders.insert(name);
@@ -341,7 +341,7 @@ impl Table {
         let grant = Grant {
             claim: name,
             revision,
-            tokens,
+            tokens: tokens.to_vec(),
         };
         (grant, promoted)
     }

@@ -259,7 +259,7 @@ impl<'a> Search<'a> {
         let Stage::Waiting { place, .. } = claim.stage else {
             return first..first;
         };
-        for want in &claim.locks {
+        for want in claim.locks.iter() {
             let site = self.add_site(&want.name);
             let wait = self.waits.len();
             self.sites[site].queue.insert(place, wait);

@@ -1,6 +1,8 @@
 //! One record for each transition, for people and auditors, the newest ten thousand.
 //! In: what happened to which claim. Out: the revision at which it became true. Never: unbounded.
 
+use std::sync::Arc;
+
 use super::apply::Step;
 use super::claim::CLAIM_IS_LIVE;
 use super::command::{User, Want};
@@ -40,7 +42,7 @@ impl Table {
         step: &mut Step,
         name: ClaimRef,
         user: User,
-        locks: Vec<Want>,
+        locks: Arc<[Want]>,
         event: HistoryEvent,
     ) -> Revision {
         let revision = self.bump();

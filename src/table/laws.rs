@@ -80,7 +80,7 @@ fn claims_are_well_formed(table: &Table) -> Result<(), String> {
             !claim.locks.is_empty() && distinct.len() == claim.locks.len(),
             || format!("{name:?} wants no lock, or one twice: {:?}", claim.locks),
         )?;
-        for want in &claim.locks {
+        for want in claim.locks.iter() {
             if let Mode::Semaphore { permits, limit } = want.mode {
                 ensure((1..=limit).contains(&permits), || {
                     format!("{name:?} wants {permits} permits of {limit}")
@@ -110,7 +110,7 @@ fn locks_agree_with_claims(table: &Table) -> Result<(), String> {
                 format!("{name:?} shares its arrival {} with another", place.arrival)
             })?;
         }
-        for want in &claim.locks {
+        for want in claim.locks.iter() {
             match &claim.stage {
                 Stage::Waiting { place, .. } => {
                     queues.entry(&want.name).or_default().insert(*place, name);
@@ -153,7 +153,7 @@ fn sums_agree_with_claims(table: &Table) -> Result<(), String> {
             holds,
             seq: name.seq,
         });
-        for want in &claim.locks {
+        for want in claim.locks.iter() {
             let (used, limits) = sums.entry(&want.name).or_default();
             limits.add(want.mode);
             if holds {
@@ -269,7 +269,7 @@ fn counters_lead(table: &Table) -> Result<(), String> {
                 tokens, granted, ..
             } => {
                 bound("granted", granted.0, counters.revision.0)?;
-                for token in tokens {
+                for token in tokens.iter() {
                     bound("token", token.get(), counters.token)?;
                 }
             }
@@ -349,7 +349,7 @@ fn tokens_outrank_incompatible_ones(table: &Table) -> Result<(), String> {
         let Stage::Holding { tokens, .. } = &claim.stage else {
             continue;
         };
-        for (want, token) in claim.locks.iter().zip(tokens) {
+        for (want, token) in claim.locks.iter().zip(tokens.iter()) {
             ensure(seen.insert(*token), || {
                 format!("token {token} is held twice")
             })?;

@@ -13,6 +13,7 @@ mod claim;
 mod refusal;
 
 mod deadlock;
+mod few;
 pub mod holders;
 pub mod queue;
 

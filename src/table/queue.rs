@@ -273,7 +273,7 @@ impl Table {
         let new = *place;
         let wants = claim.locks.clone();
         let revision = self.bump();
-        for want in &wants {
+        for want in wants.iter() {
             if let Some(lock) = self.locks.get_mut(&want.name) {
                 lock.queue.remove(&old);
                 lock.queue.insert(new, name);

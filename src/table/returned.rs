@@ -58,7 +58,7 @@ impl Table {
             return None;
         };
         let claim = self.claims.get(&name)?;
-        let (Stage::Holding { tokens, .. }, [want]) = (&claim.stage, claim.locks.as_slice()) else {
+        let (Stage::Holding { tokens, .. }, [want]) = (&claim.stage, &*claim.locks) else {
             return None;
         };
         Some(Cover {
@@ -152,11 +152,11 @@ impl Table {
         let first = self.claims[&name].claim_id.clone();
         let skipped = back.ended.len().saturating_sub(ENDED_TOLD_MAX);
         for (place, end) in back.ended.iter().enumerate().skip(skipped) {
-            let locks = vec![Want {
+            let locks: Arc<[Want]> = Arc::new([Want {
                 name: want.name.clone(),
                 mode: end.mode,
-            }];
-            let tokens = vec![end.token];
+            }]);
+            let tokens: Arc<[Token]> = Arc::new([end.token]);
             if end.user.claim_id != first {
                 let granted = HistoryEvent::Granted {
                     tokens: tokens.clone(),
@@ -191,13 +191,13 @@ impl Table {
         let claim = Claim {
             claim_id: kept.user.claim_id.clone(),
             owner: kept.user.owner.clone(),
-            locks: vec![want.clone()],
+            locks: Arc::new([want.clone()]),
             priority: kept.priority,
             metadata: kept.metadata.clone(),
             value: None,
             trace_id: kept.user.trace_id.clone(),
             stage: Stage::Holding {
-                tokens: vec![kept.token],
+                tokens: Arc::new([kept.token]),
                 granted: self.counters.revision,
                 breaking: false,
             },
@@ -206,7 +206,7 @@ impl Table {
         self.claims.insert(name, Box::new(claim));
         self.dirty.insert(Key::Claim(name));
         let revision = if told {
-            let tokens = vec![kept.token];
+            let tokens = Arc::new([kept.token]);
             self.record(step, name, HistoryEvent::Granted { tokens })
         } else {
             self.bump()

@@ -95,8 +95,8 @@ pub struct Claim {
     pub claim_id: ClaimId,
     /// The party for deadlocks.
     pub owner: OwnerId,
-    /// In the order asked for.
-    pub locks: Vec<Want>,
+    /// In the order asked for. Shared with history.
+    pub locks: Arc<[Want]>,
     /// Priority class.
     pub priority: u8,
     /// Free text of the app.
@@ -121,8 +121,8 @@ pub enum Stage {
     },
     /// Holds each of its locks.
     Holding {
-        /// One for each lock, in the order asked for.
-        tokens: Vec<Token>,
+        /// One for each lock, in the order asked for. Shared with history.
+        tokens: Arc<[Token]>,
         /// When it was granted.
         granted: Revision,
         /// Whether an operator wants it gone.
@@ -195,7 +195,7 @@ pub struct HistoryRecord {
     /// What happened.
     pub event: HistoryEvent,
     /// The locks it happened to, with the mode of each.
-    pub locks: Vec<Want>,
+    pub locks: Arc<[Want]>,
     /// The claim.
     pub claim: ClaimRef,
     /// The app's id of the claim.
@@ -216,12 +216,12 @@ pub enum HistoryEvent {
     /// It holds.
     Granted {
         /// One for each lock.
-        tokens: Vec<Token>,
+        tokens: Arc<[Token]>,
     },
     /// It held and ended.
     Ended {
         /// One for each lock.
-        tokens: Vec<Token>,
+        tokens: Arc<[Token]>,
         /// Why.
         cause: EndCause,
         /// As its sidecar measured; `None` where no sidecar told.

@@ -183,7 +183,7 @@ impl Table {
         }
         let claim = &self.claims[&name];
         self.parties.insert(party_entry(name, claim));
-        for want in &claim.locks {
+        for want in claim.locks.iter() {
             let Some(lock) = self.locks.get_mut(&want.name) else {
                 return Err(LoadError::NoLock {
                     claim: name,

@@ -26,7 +26,7 @@ impl Table {
                 Stage::Holding { tokens, .. } => claim
                     .locks
                     .iter()
-                    .zip(tokens)
+                    .zip(tokens.iter())
                     .any(|(want, held)| want.name == *name && *held == token),
                 Stage::Waiting { .. } => false,
             }

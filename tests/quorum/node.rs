@@ -365,6 +365,6 @@ async fn run(life: Life) -> String {
     tokio::select! {
         biased;
         why = group.stopped() => why.to_string(),
-        _ = async { tokio::join!(watcher, tasks, found) } => String::from("the group ended"),
+        _ = async { tokio::join!(watcher, futures::future::select_all(tasks), found) } => String::from("the group ended"),
     }
 }

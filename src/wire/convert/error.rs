@@ -81,7 +81,10 @@ pub(super) fn token(field: &'static str, value: u64) -> Converted<Token> {
     })
 }
 
-pub(super) fn tokens(field: &'static str, values: Vec<u64>) -> Converted<Vec<Token>> {
+pub(super) fn tokens<C: FromIterator<Token>>(
+    field: &'static str,
+    values: Vec<u64>,
+) -> Converted<C> {
     values
         .into_iter()
         .map(|value| token(field, value))
@@ -100,9 +103,10 @@ pub(super) fn session_key(field: &'static str, bytes: &[u8]) -> Converted<Sessio
 }
 
 /// Converts each element, stopping at the first fault.
-pub(super) fn all<A, B>(list: Vec<A>) -> Converted<Vec<B>>
+pub(super) fn all<A, B, C>(list: Vec<A>) -> Converted<C>
 where
     B: TryFrom<A, Error = ConvertError>,
+    C: FromIterator<B>,
 {
     list.into_iter().map(B::try_from).collect()
 }

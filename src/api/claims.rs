@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -13,7 +14,6 @@ use super::body::{self, RenewRequest};
 use super::claim_body::{ClaimRequest, read_claim};
 use super::events::{self, Bound};
 use super::gate::{SIDELOCK_MODE, mode_value};
-use super::line::Line;
 use super::problem::{self, Problem};
 use super::query::{self, Query};
 use super::request;
@@ -78,17 +78,17 @@ pub(super) async fn create_claim(
     Query::read(request.uri(), &[])?;
     let trace = request::trace_id(request.headers());
     let stream = wants_stream(&request);
-    let line = request.extensions().get::<Arc<Line>>().cloned();
-    let closing = events::closing(&request);
+    let line = stream.then(|| events::line(&request));
     let mut ask = read_claim(&request::json(request).await?)?;
     let id = ClaimId::parse(&request::random_hex()).expect("hexadecimal digits are allowed");
-    if !stream {
+    let Some(line) = line else {
         let answer = claim(&face, id, ask, &trace).await?;
         return Ok(show_answer(&answer, true));
-    }
+    };
     // The stream is the waiting connection: it begins at once and tells of the grant.
     ask.queue |= ask.wait > Duration::ZERO;
     claim(&face, id.clone(), ask, &trace).await?;
+    let closing = line.closing();
     let bound = Bound::new(&face.sidecar, &id, line)?;
     Ok(events::of_claim(
         face.sidecar.clone(),
@@ -251,8 +251,8 @@ pub(super) async fn stream_claim_events(
     let id = query::claim_id(request.uri())?;
     let bind = Query::read(request.uri(), &["bind"])?.flag("bind")?;
     let after = events::last_event_id(request.headers())?;
-    let line = request.extensions().get::<Arc<Line>>().cloned();
-    let closing = events::closing(&request);
+    let line = events::line(&request);
+    let closing = line.closing();
     drop(request);
     let view = face.sidecar.claim_view(&id, None, Duration::ZERO).await?;
     if is_over(view.state) && after.is_some_and(|after| after >= view.revision) {
@@ -308,7 +308,9 @@ pub(super) fn json(body: &impl Serialize) -> Response {
     // Most claims take less than half of it.
     let mut bytes = Vec::with_capacity(512);
     serde_json::to_writer(&mut bytes, body).expect("text and numbers always become JSON");
-    let mut response = (problem::DONE, bytes).into_response();
+    let mut response = Response::new(Body::from(bytes));
+    // Made to fit at once: it would grow twice, and a claim's answer has seven.
+    *response.headers_mut() = HeaderMap::with_capacity(8);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

@@ -56,21 +56,17 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem>
     }
 }
 
-/// In each request: cancelled when the process stops serving. Streams end by it.
-#[derive(Debug, Clone)]
-pub(super) struct Closing(pub(super) CancellationToken);
-
-/// The end of serving, as far as this request knows of it.
-pub(super) fn closing(request: &Request) -> CancellationToken {
-    let known = request.extensions().get::<Closing>();
-    known.map_or_else(CancellationToken::new, |closing| closing.0.clone())
+/// The connection of this request; one without end in a test that has no socket.
+pub(super) fn line(request: &Request) -> Arc<Line> {
+    let known = request.extensions().get::<Arc<Line>>();
+    known.cloned().unwrap_or_default()
 }
 
 /// Tells the sidecar how a bound stream ended, whenever and wherever it is dropped.
 pub(super) struct Bound {
     sidecar: Arc<dyn Sidecar>,
     id: ClaimId,
-    line: Option<Arc<Line>>,
+    line: Arc<Line>,
 }
 
 impl Bound {
@@ -78,7 +74,7 @@ impl Bound {
     pub(super) fn new(
         sidecar: &Arc<dyn Sidecar>,
         id: &ClaimId,
-        line: Option<Arc<Line>>,
+        line: Arc<Line>,
     ) -> Result<Self, ClaimError> {
         sidecar.bind(id)?;
         Ok(Self {
@@ -91,7 +87,7 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        let closed_by_app = self.line.as_ref().is_some_and(|line| line.closed_by_peer());
+        let closed_by_app = self.line.closed_by_peer();
         self.sidecar.unbind(&self.id, closed_by_app);
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::limits;
 
@@ -26,9 +27,25 @@ pub(super) struct Line {
     requests: AtomicU32,
     /// The peer has sent a FIN: it closed, or its process ended. A reset does not count.
     closed: AtomicBool,
+    /// Cancelled when the process stops serving. Here, since a clone for each request costs a lock that
+    /// all connections share.
+    closing: CancellationToken,
 }
 
 impl Line {
+    /// A connection of a process that serves until `closing`.
+    pub(super) fn new(closing: CancellationToken) -> Self {
+        Self {
+            closing,
+            ..Self::default()
+        }
+    }
+
+    /// Cancelled when the process stops serving. Streams end by it.
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
     /// Whether the peer ended the connection in the orderly way.
     pub(super) fn closed_by_peer(&self) -> bool {
         self.closed.load(Ordering::Relaxed)

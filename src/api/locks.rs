@@ -106,7 +106,7 @@ pub(super) async fn stream_lock_events(
     let name = query::lock_name(request.uri())?;
     Query::read(request.uri(), &[])?;
     let after = events::last_event_id(request.headers())?;
-    let closing = events::closing(&request);
+    let closing = events::line(&request).closing();
     Ok(events::of_lock(face.sidecar.clone(), name, after, closing))
 }
 

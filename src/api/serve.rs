@@ -27,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::{debug, warn};
 
-use super::events::Closing;
 use super::line::{Busy, Line, Watched};
 use crate::config::limits;
 
@@ -126,15 +125,13 @@ async fn drive<S>(socket: S, mut router: Router, closing: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let line = Arc::new(Line::default());
+    let line = Arc::new(Line::new(closing.clone()));
     let watched = Watched::new(socket, line.clone());
     let inner = router.clone();
-    let ends = Closing(closing.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let busy = line.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(line.clone());
-        request.extensions_mut().insert(ends.clone());
         let answer = inner_call(&mut inner.clone(), request);
         // Boxed: hyper gives the socket back only if its future can move.
         Box::pin(async move {

@@ -158,7 +158,10 @@ mod tests {
         for append in [append(0, 1, 0), append(1, 1, 1)] {
             sender.send(append).await.expect("there is room");
         }
-        assert_eq!(merged.next().await.map(|append| append.entries.len()), Some(1));
+        assert_eq!(
+            merged.next().await.map(|append| append.entries.len()),
+            Some(1)
+        );
         // Nothing more comes, and the input stays open.
         let told = merged.next().await.and_then(|append| append.leader_commit);
         assert_eq!(told, Some(id(1)));

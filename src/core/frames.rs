@@ -63,7 +63,10 @@ pub fn append_to(
 pub fn append_from(
     request: &v1::AppendRequest,
 ) -> Result<AppendEntriesRequest<TypeConfig>, Malformed> {
-    let entries = request.entries.iter().map(|bytes| entry_from_bytes(bytes.clone()));
+    let entries = request
+        .entries
+        .iter()
+        .map(|bytes| entry_from_bytes(bytes.clone()));
     Ok(AppendEntriesRequest {
         vote: vote_from(request.vote.as_ref())?,
         prev_log_id: request.prev.as_ref().map(log_id_from_proto),

@@ -14,8 +14,7 @@ use openraft::{EntryPayload, OptionalSend};
 use super::snapshot::{self, Builder, Current, Records};
 use super::storage::{Disk, StorageError, put_sealed, read_error, read_sealed};
 use super::types::{
-    BatchReply, Entry, LogId, Snapshot, SnapshotFile, SnapshotMeta, StoredMembership,
-    TypeConfig,
+    BatchReply, Entry, LogId, Snapshot, SnapshotFile, SnapshotMeta, StoredMembership, TypeConfig,
 };
 use super::{codec, keys};
 use crate::planted::{self, Bug};
@@ -87,7 +86,8 @@ pub struct Machine {
 /// What the last write held, as far as it tells which objects are on disk.
 #[derive(Default)]
 struct Written {
-    revision: Revision,
+    /// History up to here is deleted.
+    dropped: Revision,
     sessions: BTreeMap<SessionId, Seq>,
 }
 
@@ -95,7 +95,7 @@ impl Written {
     fn of(table: &Table) -> Self {
         let sessions = table.sessions().map(|(id, session)| (id, session.seq));
         Self {
-            revision: table.counters().revision,
+            dropped: Revision::default(),
             sessions: sessions.collect(),
         }
     }
@@ -104,9 +104,6 @@ impl Written {
     fn follow(&mut self, changed: &[(Key, Option<Object>)]) {
         for (key, object) in changed {
             match (key, object) {
-                (Key::Counters, Some(Object::Counters(counters))) => {
-                    self.revision = counters.revision;
-                }
                 (Key::Session(id), Some(Object::Session(session))) => {
                     self.sessions.insert(*id, session.seq);
                 }
@@ -125,7 +122,8 @@ impl Written {
         match key {
             Key::Reply(session, seq) => came_before(*session, *seq),
             Key::Claim(claim) | Key::Pledge(claim) => came_before(claim.session, claim.seq),
-            Key::History(revision) => *revision <= self.revision,
+            // They are told of only while they are there; `history_dropped` is for the others.
+            Key::History(_) => false,
             Key::Session(session) => self.sessions.contains_key(session),
             Key::Counters | Key::Lock(_) | Key::Policy(_) => true,
         }
@@ -190,21 +188,23 @@ impl Machine {
         if let Some(listener) = &shared.listener {
             listener.applied(&shared.table, index, &effects);
         }
-        (BatchReply(replies), shared.table.dirty_len())
+        (BatchReply(replies), shared.table.changes_len())
     }
 
     /// Writes what has changed since the last call, in one batch with how far it goes.
     fn write(&mut self) -> io::Result<()> {
         let mut batch = WriteBatch::default();
-        let changed: Vec<(Key, Option<Object>)> = {
+        let (changed, dropped) = {
             let mut shared = self.view.lock();
-            let keys = shared.table.take_dirty();
-            let objects = keys.into_iter().map(|key| {
+            let changes = shared.table.take_changes();
+            let objects = changes.keys.into_iter().map(|key| {
                 let object = shared.table.object(&key);
                 (key, object)
             });
-            objects.collect()
+            let changed: Vec<(Key, Option<Object>)> = objects.collect();
+            (changed, changes.history_dropped)
         };
+        self.drop_history(&mut batch, dropped);
         for (key, object) in &changed {
             let stored_key = keys::object(self.shard, key);
             match object {
@@ -222,6 +222,17 @@ impl Machine {
         // Unsynced: in the one write-ahead log it follows on its entries, so what survives a crash
         // is a state that these entries lead to, and the rest is replayed.
         self.disk.flusher.write(&batch)
+    }
+
+    /// One tombstone for all records that went since the last write.
+    fn drop_history(&mut self, batch: &mut WriteBatch, dropped: Revision) {
+        if dropped <= self.written.dropped {
+            return;
+        }
+        let from = keys::object(self.shard, &Key::History(self.written.dropped));
+        let to = keys::object(self.shard, &Key::History(Revision(dropped.0 + 1)));
+        batch.delete_range(Space::State, from, to);
+        self.written.dropped = dropped;
     }
 
     fn put_applied(&self, batch: &mut WriteBatch) {

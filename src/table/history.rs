@@ -7,7 +7,7 @@ use super::apply::Step;
 use super::claim::CLAIM_IS_LIVE;
 use super::command::{User, Want};
 use super::id::{ClaimRef, Revision};
-use super::state::{HistoryEvent, HistoryRecord, Key, Table};
+use super::state::{HistoryEvent, HistoryRecord, Table};
 
 /// How many records are kept. The leader drops old ones by age besides (`TrimHistory`).
 pub const HISTORY_MAX: usize = 10_000;
@@ -57,11 +57,10 @@ impl Table {
             trace_id: user.trace_id,
         };
         self.history.insert(revision, record);
-        self.dirty.insert(Key::History(revision));
         if self.history.len() > HISTORY_MAX
             && let Some((oldest, _)) = self.history.pop_first()
         {
-            self.dirty.insert(Key::History(oldest));
+            self.dropped = oldest;
         }
         revision
     }
@@ -71,7 +70,7 @@ impl Table {
         while let Some(oldest) = self.history.first_entry()
             && *oldest.key() <= up_to
         {
-            self.dirty.insert(Key::History(*oldest.key()));
+            self.dropped = *oldest.key();
             oldest.remove();
         }
     }

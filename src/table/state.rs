@@ -3,6 +3,7 @@
 //! Never: a hash map, so that every replica walks in the same order and encodes to the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::command::{EndCause, Mode, OperationReply, Policy, Want};
@@ -36,8 +37,22 @@ pub struct Table {
     pub(super) free: BTreeSet<(Revision, LockName)>,
     pub(super) policies: BTreeMap<Arc<str>, Policy>,
     pub(super) history: BTreeMap<Revision, HistoryRecord>,
-    /// Not state: what changed since the last [`Table::take_dirty`].
+    /// Not state: what but history changed since the last [`Table::take_changes`].
     pub(super) dirty: BTreeSet<Key>,
+    /// Not state: the last revision of history that [`Table::take_changes`] told of.
+    pub(super) told: Revision,
+    /// Not state: history up to here is dropped.
+    pub(super) dropped: Revision,
+}
+
+/// What the storage must follow to hold the table as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Objects to store anew; those without a [`Table::object`] are to be deleted.
+    pub keys: Vec<Key>,
+    /// History up to here is to be deleted. It comes in order and goes in order, so two numbers tell more
+    /// cheaply than a key for each record.
+    pub history_dropped: Revision,
 }
 
 /// One sequential party of the shard: claims of one owner never run beside each other.
@@ -311,6 +326,8 @@ impl PartialEq for Table {
             policies,
             history,
             dirty: _,
+            told: _,
+            dropped: _,
         } = self;
         *counters == other.counters
             && *sessions == other.sessions
@@ -330,14 +347,23 @@ impl PartialEq for Table {
 impl Eq for Table {}
 
 impl Table {
-    /// How many keys [`Table::take_dirty`] would give.
-    pub fn dirty_len(&self) -> usize {
-        self.dirty.len()
+    /// At most how many keys [`Table::take_changes`] would give.
+    pub fn changes_len(&self) -> usize {
+        let news = self.counters.revision.0 - self.told.0;
+        self.dirty.len() + usize::try_from(news).unwrap_or(usize::MAX)
     }
 
-    /// The keys changed since the last call. A key without an [`Table::object`] is to be deleted.
-    pub fn take_dirty(&mut self) -> BTreeSet<Key> {
-        std::mem::take(&mut self.dirty)
+    /// What has changed since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        let news = (Bound::Excluded(self.told), Bound::Unbounded);
+        let news = self.history.range(news).map(|(at, _)| Key::History(*at));
+        let keys = std::mem::take(&mut self.dirty).into_iter().chain(news);
+        let changes = Changes {
+            keys: keys.collect(),
+            history_dropped: self.dropped,
+        };
+        self.told = self.counters.revision;
+        changes
     }
 
     /// The session of this id.
@@ -380,7 +406,6 @@ impl Table {
         &'a self,
         after: Option<&LockName>,
     ) -> impl Iterator<Item = (&'a LockName, &'a Lock)> {
-        use std::ops::Bound;
         let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
         self.locks
             .range((from, Bound::Unbounded))

@@ -109,6 +109,7 @@ impl Table {
         }
         table.link_pledges()?;
         table.link_locks()?;
+        table.told = table.counters.revision;
         Ok(table)
     }
 

@@ -201,7 +201,7 @@ impl Core {
         }
         for (name, tokens) in held {
             let now = self.table.claim(name).map(|claim| claim.stage.clone());
-            let holds = matches!(now, Some(Stage::Holding { tokens: now, .. }) if now == tokens);
+            let holds = matches!(now, Some(Stage::Holding { tokens: now, .. }) if *now == *tokens);
             assert!(
                 holds || !self.judged,
                 "{name:?} of another ended\n{}",
@@ -323,7 +323,7 @@ impl Core {
         others
             .flat_map(|id| self.table.claims_of(id))
             .filter_map(|(name, claim)| match &claim.stage {
-                Stage::Holding { tokens, .. } => Some((name, tokens.clone())),
+                Stage::Holding { tokens, .. } => Some((name, tokens.to_vec())),
                 Stage::Waiting { .. } => None,
             })
             .collect()

@@ -24,7 +24,7 @@ pub type Seen = BTreeMap<&'static str, u64>;
 pub struct Run {
     pub table: Table,
     pub slow: Slow,
-    /// What the storage would hold, kept by `take_dirty` alone.
+    /// What the storage would hold, kept by `take_changes` alone.
     stored: BTreeMap<Key, Object>,
     /// Applies the same log, and is now and then loaded anew from the storage.
     replica: Table,
@@ -49,6 +49,10 @@ pub fn run(profile: &Profile, steps: &[u64], mut trace: Option<&mut Vec<Command>
     run.seen
 }
 
+fn is_history_up_to(key: &Key, dropped: Revision) -> bool {
+    matches!(key, Key::History(revision) if *revision <= dropped)
+}
+
 impl Run {
     /// Applies one command everywhere and judges what came of it.
     pub fn step(&mut self, command: &Command) -> Reply {
@@ -57,7 +61,10 @@ impl Run {
         let (reply, effects) = self.table.apply(self.index, command);
         let again = self.replica.apply(self.index, command);
         assert_eq!(again, (reply.clone(), effects.clone()), "a replica differs");
-        for key in self.table.take_dirty() {
+        let changes = self.table.take_changes();
+        self.stored
+            .retain(|key, _| !is_history_up_to(key, changes.history_dropped));
+        for key in changes.keys {
             match self.table.object(&key) {
                 Some(object) => self.stored.insert(key, object),
                 None => self.stored.remove(&key),

@@ -9,9 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::Stream;
 use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError};
-use openraft::network::{
-    RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential,
-};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -21,8 +19,8 @@ use sidelock::core::codec::vote_to_proto;
 use sidelock::core::network::{Appended, Home};
 use sidelock::core::raft_service::{Groups, RaftService};
 use sidelock::core::storage::Storage;
-use sidelock::core::{commits, frames};
 use sidelock::core::types::{Member, Snapshot, SnapshotFile, TypeConfig, Vote};
+use sidelock::core::{commits, frames};
 use sidelock::wire::v1;
 use sidelock::wire::v1::raft_server::Raft;
 use tokio::sync::oneshot;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sidelock::table::Table;
 use sidelock::table::command::*;
 use sidelock::table::id::*;
-use sidelock::table::state::HistoryEvent;
+use sidelock::table::state::{HistoryEvent, Key};
 
 use crate::cell::*;
 
@@ -41,7 +41,10 @@ fn rule_3_equal_logs_give_equal_tables_and_every_prefix_can_be_stored_and_loaded
     let mut stored = BTreeMap::new();
     for (index, command) in (1..).zip(&cell.log) {
         replica.apply(index, command);
-        for key in replica.take_dirty() {
+        let changes = replica.take_changes();
+        let dropped = changes.history_dropped;
+        stored.retain(|key, _| !matches!(key, Key::History(at) if *at <= dropped));
+        for key in changes.keys {
             match replica.object(&key) {
                 Some(object) => stored.insert(key, object),
                 None => stored.remove(&key),

@@ -393,7 +393,9 @@ fn lock_view() -> impl Strategy<Value = LockView> {
 fn history_view() -> impl Strategy<Value = HistoryView> {
     let event = prop_oneof![
         Just(HistoryEvent::Queued),
-        tokens().prop_map(|tokens| HistoryEvent::Granted { tokens }),
+        tokens().prop_map(|tokens| HistoryEvent::Granted {
+            tokens: tokens.into()
+        }),
         (
             tokens(),
             end_cause(),
@@ -402,7 +404,7 @@ fn history_view() -> impl Strategy<Value = HistoryView> {
         )
             .prop_map(
                 |(tokens, cause, (waited_ms, held_ms), note)| HistoryEvent::Ended {
-                    tokens,
+                    tokens: tokens.into(),
                     cause,
                     waited_ms,
                     held_ms,
@@ -426,7 +428,7 @@ fn history_view() -> impl Strategy<Value = HistoryView> {
                 record: HistoryRecord {
                     index,
                     event,
-                    locks,
+                    locks: locks.into(),
                     claim: party.claim,
                     claim_id: party.claim_id,
                     owner: party.owner,

@@ -1,6 +1,7 @@
 //! Shows that each law can fail: a healthy table, one thing wrong with it, the law that says so.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::command::{Mode, OperationReply, Want};
 use super::super::id::{
@@ -181,16 +182,16 @@ fn of(table: &mut Table, session: u64, seq: u64) -> &mut Claim {
 type Wrong = (&'static str, fn(&mut Table));
 
 const WRONGS: &[Wrong] = &[
-    ("claims_are_well_formed", |t| of(t, 1, 1).locks.clear()),
+    ("claims_are_well_formed", |t| of(t, 1, 1).locks = [].into()),
     ("claims_are_well_formed", |t| {
-        let twice = of(t, 1, 1).locks[0].clone();
-        of(t, 1, 1).locks.push(twice);
+        let once = of(t, 1, 1).locks[0].clone();
+        of(t, 1, 1).locks = [once.clone(), once].into();
     }),
     ("claims_are_well_formed", |t| {
-        of(t, 2, 4).locks[1].mode = PERMIT(5, 4)
+        Arc::make_mut(&mut of(t, 2, 4).locks)[1].mode = PERMIT(5, 4)
     }),
     ("claims_are_well_formed", |t| {
-        of(t, 2, 4).locks[1].mode = PERMIT(0, 4)
+        Arc::make_mut(&mut of(t, 2, 4).locks)[1].mode = PERMIT(0, 4)
     }),
     ("claims_are_well_formed", |t| of(t, 2, 4).priority = 10),
     ("claims_are_well_formed", |t| {
@@ -283,7 +284,7 @@ const WRONGS: &[Wrong] = &[
         let record = HistoryRecord {
             index: 1,
             event: HistoryEvent::Queued,
-            locks: Vec::new(),
+            locks: [].into(),
             claim: name(1, 1),
             claim_id: ClaimId::parse("ann").expect("a valid id"),
             owner: OwnerId::parse("ann").expect("a valid owner"),

@@ -9,6 +9,7 @@ use super::error::{
     ConvertError, Converted, Problem, all, claim_id, each, fault, lock_name, owner_id, present,
     raw_tokens, session_key, token, tokens,
 };
+use super::read::history_record;
 use super::request::priority;
 use super::{Outcome, applied_reply, operate_reply};
 use crate::table::command::{Break, Command, OperateReply, OperationReply, Policy};
@@ -57,13 +58,7 @@ pub fn object_to_bytes(key: &Key, object: &Object) -> Vec<u8> {
             revision,
         } => lock(*closed, *newest, *revision).encode_to_vec(),
         Object::Policy(policy) => disk::Policy::from(policy).encode_to_vec(),
-        Object::History(record) => {
-            let view = HistoryView {
-                revision: history_revision(key),
-                record: record.clone(),
-            };
-            v1::HistoryRecord::from(&view).encode_to_vec()
-        }
+        Object::History(record) => history_record(history_revision(key), record).encode_to_vec(),
     }
 }
 

@@ -148,21 +148,25 @@ impl TryFrom<v1::Waiter> for WaiterView {
 
 impl From<&HistoryView> for v1::HistoryRecord {
     fn from(view: &HistoryView) -> Self {
-        let record = &view.record;
-        Self {
-            revision: view.revision.0,
-            index: record.index,
-            locks: each(&record.locks),
-            party: Some(v1::Party {
-                session: record.claim.session.0,
-                seq: record.claim.seq.0,
-                claim_id: record.claim_id.to_string(),
-                owner: record.owner.to_string(),
-                identity: record.identity.to_string(),
-            }),
-            trace_id: record.trace_id.to_string(),
-            event: Some((&record.event).into()),
-        }
+        history_record(view.revision, &view.record)
+    }
+}
+
+/// A record with its revision.
+pub(super) fn history_record(revision: Revision, record: &HistoryRecord) -> v1::HistoryRecord {
+    v1::HistoryRecord {
+        revision: revision.0,
+        index: record.index,
+        locks: each(&record.locks),
+        party: Some(v1::Party {
+            session: record.claim.session.0,
+            seq: record.claim.seq.0,
+            claim_id: record.claim_id.to_string(),
+            owner: record.owner.to_string(),
+            identity: record.identity.to_string(),
+        }),
+        trace_id: record.trace_id.to_string(),
+        event: Some((&record.event).into()),
     }
 }
 

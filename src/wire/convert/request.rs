@@ -10,7 +10,7 @@ use super::error::{
 use crate::table::command::{
     Acquire, EndCause, Mode, OpenSession, Operate, Operation, Release, Renewal, Want,
 };
-use crate::table::id::{Generation, PRIORITY_MAX, RenewalNumber, Seq, SessionId};
+use crate::table::id::{Generation, OwnerId, PRIORITY_MAX, RenewalNumber, Seq, SessionId};
 use crate::wire::v1;
 
 impl From<&OpenSession> for v1::OpenSession {
@@ -123,7 +123,11 @@ impl From<&Acquire> for v1::Acquire {
     fn from(acquire: &Acquire) -> Self {
         Self {
             claim_id: acquire.claim_id.to_string(),
-            owner: acquire.owner.to_string(),
+            owner: if acquire.owner.as_str() == acquire.claim_id.as_str() {
+                String::new()
+            } else {
+                acquire.owner.to_string()
+            },
             locks: each(&acquire.locks),
             wait: acquire.wait,
             priority: acquire.priority.into(),
@@ -138,9 +142,14 @@ impl TryFrom<v1::Acquire> for Acquire {
     type Error = ConvertError;
 
     fn try_from(acquire: v1::Acquire) -> Converted<Self> {
+        let claim_id = claim_id("Acquire.claim_id", &acquire.claim_id)?;
         Ok(Self {
-            claim_id: claim_id("Acquire.claim_id", &acquire.claim_id)?,
-            owner: owner_id("Acquire.owner", &acquire.owner)?,
+            owner: if acquire.owner.is_empty() {
+                OwnerId::of(&claim_id)
+            } else {
+                owner_id("Acquire.owner", &acquire.owner)?
+            },
+            claim_id,
             locks: all(acquire.locks)?,
             wait: acquire.wait,
             priority: priority("Acquire.priority", acquire.priority)?,

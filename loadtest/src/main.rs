@@ -9,6 +9,7 @@ mod report;
 mod scenarios;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures lock services side by side.
 #[derive(Debug, Parser)]
@@ -42,9 +43,11 @@ async fn main() -> anyhow::Result<()> {
             Command::Echo(args) => commands::echo::run(args).await,
         }
     };
+    let mut terminated = signal(SignalKind::terminate())?;
+    // Dropping the work ends every process that it started.
     tokio::select! {
         done = work => done,
-        // Dropping the work ends every process that it started.
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminated.recv() => anyhow::bail!("terminated"),
     }
 }

@@ -228,7 +228,7 @@ impl Bench {
             seconds: measured.as_secs_f64(),
             ..Outcome::default()
         };
-        self.record(case.by("fdatasync", round).run(&outcome))
+        self.record(case.by("fdatasync", round).latencies(&outcome))
     }
 
     /// Writes a run down.
@@ -316,6 +316,13 @@ impl Who {
             words,
             ..self.with(outcome.figures())
         }
+    }
+
+    /// A run that has nothing but latencies.
+    pub fn latencies(&self, outcome: &Outcome) -> Run {
+        let mut run = self.run(outcome);
+        run.figures.retain(|name, _| name.starts_with("acquire"));
+        run
     }
 
     /// A run with these figures.

@@ -30,6 +30,9 @@ enum Command {
     /// Serve the bare echo.
     #[command(hide = true)]
     Echo(commands::echo::Args),
+    /// Be many idle sidecars.
+    #[command(hide = true)]
+    Sessions(commands::sessions::Args),
 }
 
 #[tokio::main]
@@ -41,6 +44,7 @@ async fn main() -> anyhow::Result<()> {
             Command::Load(args) => commands::load::run(args).await,
             Command::Report(args) => commands::report::run(&args),
             Command::Echo(args) => commands::echo::run(args).await,
+            Command::Sessions(args) => commands::sessions::run(args).await,
         }
     };
     let mut terminated = signal(SignalKind::terminate())?;

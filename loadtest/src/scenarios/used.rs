@@ -46,6 +46,8 @@ pub struct Used {
 /// What Sidelock's own counters say; nothing where there are none.
 #[derive(Debug, Default, Clone, Copy)]
 struct Counted {
+    /// Grants without the core.
+    local: Option<f64>,
     /// Frames from sidecars to cores.
     frames: Option<f64>,
     /// Operations in them.
@@ -68,6 +70,7 @@ impl Counted {
         let sum = |role, name| growths(role, name).into_iter().reduce(|a, b| a + b);
         let most = |role, name| growths(role, name).into_iter().reduce(f64::max);
         Self {
+            local: sum("sidecar", scrape::LOCAL_GRANTS),
             frames: sum("sidecar", scrape::FRAMES_SENT),
             operations: sum("sidecar", scrape::OPERATIONS_SENT),
             entries: most("core", scrape::LAST_INDEX),
@@ -76,15 +79,17 @@ impl Counted {
         }
     }
 
-    /// As figures; `operations` are those that the apps have asked for.
-    fn figures(&self, operations: f64) -> Vec<(String, f64)> {
+    /// As figures. Of `pairs`, those of locks that stay at the sidecar are no operations of the core.
+    fn figures(&self, pairs: f64) -> Vec<(String, f64)> {
+        let asked = 2.0 * (pairs - self.local.unwrap_or(0.0)).max(0.0);
+        let operations = self.operations.unwrap_or(asked);
         let per = |count: Option<f64>| {
-            count
-                .filter(|count| *count > 0.0)
-                .map(|count| operations / count)
+            let count = count.filter(|count| *count > 0.0 && operations > 0.0);
+            count.map(|count| operations / count)
         };
         let figures = [
             ("frames_sent", self.frames),
+            ("local_grants", self.local),
             ("operations_sent", self.operations),
             ("entries", self.entries),
             ("log_syncs", self.syncs),
@@ -106,7 +111,7 @@ impl Used {
     )]
     pub fn per_pair(&self, pairs: u64) -> Vec<(String, f64)> {
         let pairs = pairs as f64;
-        let mut figures = self.counters.figures(2.0 * pairs);
+        let mut figures = self.counters.figures(pairs);
         for (role, seconds) in &self.cpu {
             figures.push((format!("cpu_{role}_s"), *seconds));
             if pairs > 0.0 {

@@ -275,8 +275,9 @@ pub async fn loaded(
     plan: &Plan,
 ) -> anyhow::Result<(Outcome, Run)> {
     let watch = async {
+        let over = tokio::time::sleep(plan.measured);
         let before = Sample::of(running).await;
-        tokio::time::sleep(plan.measured).await;
+        over.await;
         before.until(&Sample::of(running).await)
     };
     let (outcome, used) = load::run_watched(target, plan, watch).await?;

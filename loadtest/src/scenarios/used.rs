@@ -2,6 +2,7 @@
 //! In: processes, before and after. Out: figures. Never: a counter that is not there as zero.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::measure::scrape::{self, Counters, grown};
 use crate::measure::usage;
@@ -13,15 +14,22 @@ pub struct Sample {
     counters: Vec<(&'static str, Counters)>,
 }
 
+/// A process that is busier than this does not hold up a run; then there are no counters.
+const SCRAPE_MAX: Duration = Duration::from_millis(250);
+
 impl Sample {
+    /// Processor time is read at once, counters as soon as they come.
     pub async fn of(running: &dyn Running) -> Self {
-        let counters = running.counters().await;
         let mut cpu = BTreeMap::new();
         let client = ("client", std::process::id());
         for (role, pid) in running.processes().into_iter().chain([client]) {
             *cpu.entry(role).or_default() += usage::cpu_seconds(pid);
         }
-        Self { cpu, counters }
+        let counters = tokio::time::timeout(SCRAPE_MAX, running.counters()).await;
+        Self {
+            cpu,
+            counters: counters.unwrap_or_default(),
+        }
     }
 
     /// What was used and counted from here to there.

@@ -9,6 +9,7 @@ mod report;
 mod scenarios;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures lock services side by side.
 #[derive(Debug, Parser)]
@@ -29,6 +30,9 @@ enum Command {
     /// Serve the bare echo.
     #[command(hide = true)]
     Echo(commands::echo::Args),
+    /// Be many idle sidecars.
+    #[command(hide = true)]
+    Sessions(commands::sessions::Args),
 }
 
 #[tokio::main]
@@ -40,11 +44,14 @@ async fn main() -> anyhow::Result<()> {
             Command::Load(args) => commands::load::run(args).await,
             Command::Report(args) => commands::report::run(&args),
             Command::Echo(args) => commands::echo::run(args).await,
+            Command::Sessions(args) => commands::sessions::run(args).await,
         }
     };
+    let mut terminated = signal(SignalKind::terminate())?;
+    // Dropping the work ends every process that it started.
     tokio::select! {
         done = work => done,
-        // Dropping the work ends every process that it started.
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminated.recv() => anyhow::bail!("terminated"),
     }
 }

@@ -16,8 +16,9 @@ use tonic::Streaming;
 use tonic::transport::Endpoint;
 
 /// As a sidecar's defaults.
-const TTL: Duration = Duration::from_secs(10);
-const PING_EVERY: Duration = Duration::from_millis(500);
+pub const TTL: Duration = Duration::from_secs(10);
+/// Likewise; how often a silent connection is asked for a sign of life.
+pub const PING_MS: u64 = 500;
 
 /// What all sessions together have seen.
 #[derive(Debug, Default)]
@@ -37,13 +38,13 @@ impl Session {
     /// Connects to all nodes. It opens as soon as one of them says that it serves.
     pub async fn open(
         cores: &[String],
-        number: usize,
+        (number, ping): (usize, Duration),
         counts: Arc<Counts>,
     ) -> anyhow::Result<Self> {
         let key: [u8; 16] = rand::rng().random();
         let mut streams = JoinSet::new();
         for core in cores {
-            let stream = Stream::connect(core, number, key).await?;
+            let stream = Stream::connect(core, (number, ping), key).await?;
             let counts = Arc::clone(&counts);
             streams.spawn(async move {
                 if stream.live(&counts).await.is_err() {
@@ -68,10 +69,14 @@ struct Stream {
 }
 
 impl Stream {
-    async fn connect(core: &str, number: usize, key: [u8; 16]) -> anyhow::Result<Self> {
+    async fn connect(
+        core: &str,
+        (number, ping): (usize, Duration),
+        key: [u8; 16],
+    ) -> anyhow::Result<Self> {
         let channel = Endpoint::from_shared(format!("http://{core}"))?
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_interval(ping)
             // Beside ten thousand others on one machine, an answer may be late.
             .keep_alive_timeout(Duration::from_secs(20))
             .keep_alive_while_idle(true)

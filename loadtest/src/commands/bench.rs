@@ -2,8 +2,10 @@
 //! In: a form, a folder. Out: raw.jsonl, report.md, plots. Never: a process or a temporary file left behind.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use sidelock::world::clock::{BootClock, Clock};
 
 use crate::peers::{Binaries, CONTESTANTS, Field, named};
 use crate::report;
@@ -12,6 +14,9 @@ use crate::scenarios::{Bench, Form, SCENARIOS, Scenario};
 
 /// What needs no installation.
 const SMOKE: [&str; 4] = ["sidelock-kept", "sidelock", "echo", "fdatasync"];
+
+/// Of the long run, unless told.
+const LONG_SECONDS: u64 = 1200;
 
 /// Runs scenarios.
 #[derive(Debug, clap::Args)]
@@ -29,8 +34,8 @@ pub struct Args {
     #[arg(long)]
     rounds: Option<usize>,
     /// Seconds of the long run
-    #[arg(long, default_value_t = 1200)]
-    pub seconds: u64,
+    #[arg(long, default_value_t = LONG_SECONDS)]
+    seconds: u64,
     /// The binary to measure
     #[arg(long, default_value = "bin/sidelock")]
     sidelock: PathBuf,
@@ -76,11 +81,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut bench = Bench::new(args.form, rounds, Field::new(binaries), writer, peers);
     bench.long_run_seconds = args.seconds;
     let mut failed = Vec::new();
+    // A longer long run may take its time.
+    let long = Duration::from_secs(args.seconds.saturating_sub(LONG_SECONDS));
+    let until = BootClock.now() + args.form.bound() + long;
     for scenario in scenarios {
         bench.tell(&format!("{}: {}", scenario.name, scenario.about));
-        let done = (scenario.run)(&mut bench).await;
+        let left = until.since(BootClock.now());
+        let done = tokio::time::timeout(left, (scenario.run)(&mut bench)).await;
         bench.field.clear();
-        if let Err(error) = done {
+        if let Err(error) = done.unwrap_or_else(|_| Err(anyhow!("the time of this form is over"))) {
             bench.tell(&format!("{} failed: {error:#}", scenario.name));
             failed.push(scenario.name);
         }

@@ -66,7 +66,9 @@ impl Latencies {
     pub fn decode(text: &str) -> anyhow::Result<Self> {
         let bytes = STANDARD.decode(text)?;
         let histogram = Deserializer::new().deserialize(&mut bytes.as_slice());
-        Ok(Self(histogram.ok().context("not a V2 histogram")?))
+        let mut histogram = histogram.ok().context("not a V2 histogram")?;
+        histogram.auto(true);
+        Ok(Self(histogram))
     }
 }
 
@@ -96,6 +98,11 @@ mod tests {
         }
         let p50 = again.percentile(50.0).expect("there are values");
         assert!((p50 - 500.0).abs() < 1.0, "{p50}");
+        let mut slower = Latencies::default();
+        slower.record(Duration::from_secs(100));
+        let mut all = again;
+        all.merge(&slower);
+        assert_eq!(all.count(), 1001);
     }
 
     #[test]

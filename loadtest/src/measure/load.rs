@@ -67,9 +67,11 @@ pub struct Target {
 pub struct Outcome {
     /// From when the acquire was due to the grant.
     pub acquire: Latencies,
+    /// From when a worker was free to ask to the grant: less, where workers are too few for the rate.
+    pub service: Latencies,
     /// From the asking of the release to its answer.
     pub release: Latencies,
-    /// From when the acquire was due to its refusal.
+    /// From the asking to the refusal.
     pub refused: Latencies,
     pub refusals: BTreeMap<String, u64>,
     pub errors: BTreeMap<String, u64>,
@@ -162,6 +164,7 @@ impl Outcome {
         let urls = self.by_url.len();
         self.by_url[number % urls] += tally.acquire.count();
         self.acquire.merge(&tally.acquire);
+        self.service.merge(&tally.service);
         self.release.merge(&tally.release);
         self.refused.merge(&tally.refused);
         self.unserved += tally.unserved;
@@ -195,6 +198,7 @@ impl Outcome {
         put("unserved", self.unserved as f64);
         let kinds = [
             ("acquire", &self.acquire),
+            ("service", &self.service),
             ("release", &self.release),
             ("refused", &self.refused),
         ];

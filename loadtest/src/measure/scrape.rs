@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::clients::http;
 
-/// Of a sidecar: frames to core nodes, and the operations in them.
+/// Of a sidecar: grants without the core, frames to core nodes, and the operations in them.
+pub const LOCAL_GRANTS: &str = "sidelock_local_grants_total";
 pub const FRAMES_SENT: &str = "sidelock_core_frames_sent_total";
 pub const OPERATIONS_SENT: &str = "sidelock_core_operations_sent_total";
 /// Of a core node: entries of its log, and how often it was synced; its term.

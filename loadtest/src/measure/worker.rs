@@ -24,6 +24,7 @@ const TIMER_LATE_MAX: Duration = Duration::from_millis(2);
 #[derive(Debug, Default)]
 pub struct Tally {
     pub acquire: Latencies,
+    pub service: Latencies,
     pub release: Latencies,
     pub refused: Latencies,
     pub refusals: BTreeMap<String, u64>,
@@ -37,6 +38,13 @@ pub struct Tally {
 pub struct Grant {
     pub worker: usize,
     pub granted_ns: u64,
+}
+
+/// When an operation was due, and when a worker was free to begin it.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    due: Instant,
+    sent: Instant,
 }
 
 /// Works until the time is over and the last pair is finished.
@@ -66,6 +74,10 @@ pub async fn run(mut client: Box<dyn Client>, number: usize, plan: Plan, window:
             tally.never_begun(due, window);
             continue;
         }
+        let begun = Begun {
+            due,
+            sent: BootClock.now(),
+        };
         let name = lock_name(&plan, number, &mut rng);
         let want = Want {
             lock: &name,
@@ -73,7 +85,7 @@ pub async fn run(mut client: Box<dyn Client>, number: usize, plan: Plan, window:
         };
         let failed = match client.acquire(want).await {
             Ok(held) => {
-                tally.granted(number, due, window, plan.log_grants);
+                tally.granted(number, begun, window, plan.log_grants);
                 if !plan.hold.is_zero() {
                     tokio::time::sleep(plan.hold).await;
                 }
@@ -82,7 +94,7 @@ pub async fn run(mut client: Box<dyn Client>, number: usize, plan: Plan, window:
                 tally.released(asked, released, window)
             }
             Err(failure) => {
-                tally.failed(failure, due, window);
+                tally.failed(failure, begun.sent, window);
                 true
             }
         };
@@ -139,12 +151,13 @@ impl Window {
 }
 
 impl Tally {
-    fn granted(&mut self, worker: usize, due: Instant, window: Window, log: bool) {
+    fn granted(&mut self, worker: usize, begun: Begun, window: Window, log: bool) {
         let now = BootClock.now();
         if !window.holds(now) {
             return;
         }
-        self.acquire.record(now.since(due));
+        self.acquire.record(now.since(begun.due));
+        self.service.record(now.since(begun.sent));
         if log {
             self.grants.push(Grant {
                 worker,
@@ -170,14 +183,14 @@ impl Tally {
         }
     }
 
-    fn failed(&mut self, failure: Failure, due: Instant, window: Window) {
+    fn failed(&mut self, failure: Failure, sent: Instant, window: Window) {
         let now = BootClock.now();
         if !window.holds(now) {
             return;
         }
         match failure {
             Failure::Refused(word) => {
-                self.refused.record(now.since(due));
+                self.refused.record(now.since(sent));
                 *self.refusals.entry(word).or_default() += 1;
             }
             Failure::Broken(error) => {

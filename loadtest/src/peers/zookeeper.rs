@@ -9,7 +9,7 @@ use anyhow::bail;
 use tokio::net::TcpStream;
 use zookeeper_client::Client;
 
-use super::process::{Process, free_port, wait_for};
+use super::process::{Process, first_line, free_port, wait_for};
 use super::{Door, Running, program, scratch};
 
 const JAR: &str = "/usr/share/java/zookeeper.jar";
@@ -95,8 +95,7 @@ impl Running for Zookeeper {
     }
 
     fn version(&self) -> String {
-        let link = std::fs::read_link(JAR).unwrap_or_default();
-        let name = link.file_stem().unwrap_or_default().to_string_lossy();
-        name.into_owned()
+        let query = ["-W", "-f", "ZooKeeper ${Version}", "zookeeper"];
+        first_line(Command::new("dpkg-query").args(query))
     }
 }

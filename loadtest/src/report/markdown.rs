@@ -63,7 +63,7 @@ const COLUMNS: &[(&str, &[(&str, &str)])] = &[
         &[
             ("pairs_per_s", "pairs/s"),
             ("goodput_of_peak", "of the peak"),
-            ("acquire_p99_ms", "p99 ms"),
+            ("service_p99_ms", "p99 ms, from the asking"),
             ("p99_of_peak", "p99, times the peak's"),
             ("refused_per_s", "refused/s"),
             ("refused_p50_ms", "refused after ms, p50"),

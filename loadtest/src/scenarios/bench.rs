@@ -8,9 +8,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Form;
+use super::used::Sample;
 use crate::measure::load::{self, Outcome, Plan, Target};
-use crate::measure::scrape::{self, Counters, grown};
-use crate::measure::{probe, usage};
+use crate::measure::probe;
 use crate::peers::{CONTESTANTS, Contestant, Field, Running};
 use crate::report::raw::{Absent, Line, Run, Version, Writer};
 
@@ -47,12 +47,6 @@ pub struct Who {
     case: Case,
     peer: &'static str,
     round: usize,
-}
-
-/// Processor seconds by role, and counters by role.
-struct Sample {
-    cpu: BTreeMap<&'static str, f64>,
-    counters: Vec<(&'static str, Counters)>,
 }
 
 impl Case {
@@ -228,7 +222,7 @@ impl Bench {
             seconds: measured.as_secs_f64(),
             ..Outcome::default()
         };
-        self.record(case.by("fdatasync", round).run(&outcome))
+        self.record(case.by("fdatasync", round).latencies(&outcome))
     }
 
     /// Writes a run down.
@@ -281,8 +275,9 @@ pub async fn loaded(
     plan: &Plan,
 ) -> anyhow::Result<(Outcome, Run)> {
     let watch = async {
+        let over = tokio::time::sleep(plan.measured);
         let before = Sample::of(running).await;
-        tokio::time::sleep(plan.measured).await;
+        over.await;
         before.until(&Sample::of(running).await)
     };
     let (outcome, used) = load::run_watched(target, plan, watch).await?;
@@ -318,6 +313,13 @@ impl Who {
         }
     }
 
+    /// A run that has nothing but latencies.
+    pub fn latencies(&self, outcome: &Outcome) -> Run {
+        let mut run = self.run(outcome);
+        run.figures.retain(|name, _| name.starts_with("acquire"));
+        run
+    }
+
     /// A run with these figures.
     pub fn with(&self, figures: impl IntoIterator<Item = (String, f64)>) -> Run {
         Run {
@@ -334,109 +336,5 @@ impl Who {
     /// A run with figures whose names are literals.
     pub fn figures<const N: usize>(&self, figures: [(&str, f64); N]) -> Run {
         self.with(figures.map(|(name, value)| (name.to_owned(), value)))
-    }
-}
-
-impl Sample {
-    async fn of(running: &dyn Running) -> Self {
-        let counters = running.counters().await;
-        let mut cpu = BTreeMap::new();
-        let client = ("client", std::process::id());
-        for (role, pid) in running.processes().into_iter().chain([client]) {
-            *cpu.entry(role).or_default() += usage::cpu_seconds(pid);
-        }
-        Self { cpu, counters }
-    }
-
-    /// What was used and counted from here to there.
-    fn until(self, later: &Self) -> Used {
-        let cpu = self.cpu.into_iter().map(|(role, before)| {
-            let after = later.cpu.get(role).copied().unwrap_or(before);
-            (role, after - before)
-        });
-        Used {
-            cpu: cpu.collect(),
-            counters: Counted::between(&self.counters, &later.counters),
-        }
-    }
-}
-
-/// What was used within the time measured.
-struct Used {
-    cpu: BTreeMap<&'static str, f64>,
-    counters: Counted,
-}
-
-/// What Sidelock's own counters say; nothing where there are none.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Counted {
-    /// Frames from sidecars to cores.
-    pub frames: Option<f64>,
-    /// Operations in them.
-    pub operations: Option<f64>,
-    /// Entries of the leader's log.
-    pub entries: Option<f64>,
-    /// Syncs of the leader's log.
-    pub syncs: Option<f64>,
-    /// New terms.
-    pub elections: Option<f64>,
-}
-
-impl Counted {
-    pub fn between(before: &[(&str, Counters)], after: &[(&str, Counters)]) -> Self {
-        let growths = |role: &str, name: &str| {
-            let pairs = before.iter().zip(after).filter(|((of, _), _)| *of == role);
-            let grown = pairs.filter_map(|((_, old), (_, new))| grown(old, new, name));
-            grown.collect::<Vec<_>>()
-        };
-        let sum = |role, name| growths(role, name).into_iter().reduce(|a, b| a + b);
-        let most = |role, name| growths(role, name).into_iter().reduce(f64::max);
-        Self {
-            frames: sum("sidecar", scrape::FRAMES_SENT),
-            operations: sum("sidecar", scrape::OPERATIONS_SENT),
-            entries: most("core", scrape::LAST_INDEX),
-            syncs: most("core", scrape::LOG_SYNCS),
-            elections: most("core", scrape::TERM),
-        }
-    }
-
-    /// As figures; `operations` are those that the apps have asked for.
-    pub fn figures(&self, operations: f64) -> Vec<(String, f64)> {
-        let per = |count: Option<f64>| {
-            count
-                .filter(|count| *count > 0.0)
-                .map(|count| operations / count)
-        };
-        let figures = [
-            ("frames_sent", self.frames),
-            ("operations_sent", self.operations),
-            ("entries", self.entries),
-            ("log_syncs", self.syncs),
-            ("elections", self.elections),
-            ("operations_per_entry", per(self.entries)),
-            ("operations_per_sync", per(self.syncs)),
-        ];
-        let there = figures
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        there.collect()
-    }
-}
-
-impl Used {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts of a run are far below 2^52"
-    )]
-    fn per_pair(&self, pairs: u64) -> Vec<(String, f64)> {
-        let pairs = pairs as f64;
-        let mut figures = self.counters.figures(2.0 * pairs);
-        for (role, seconds) in &self.cpu {
-            figures.push((format!("cpu_{role}_s"), *seconds));
-            if pairs > 0.0 {
-                figures.push((format!("cpu_{role}_us_per_pair"), seconds / pairs * 1e6));
-            }
-        }
-        figures
     }
 }

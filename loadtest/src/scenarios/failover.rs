@@ -16,7 +16,7 @@ use crate::peers::sidelock::{Cell, Part, Pod, UNCACHED};
 const PER_SECOND: f64 = 200.0;
 
 pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let kills = bench.by_form(1, 5, 20);
+    let kills = bench.by_form(1, 3, 20);
     let mut cell = Cell::start(&bench.field.binaries().sidelock).await?;
     let pods = cell.pods(2, UNCACHED).await?;
     let case = Case::new(

@@ -22,7 +22,10 @@ pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let kept = cell.pods(PODS, KEPT).await?;
     let uncached = cell.pods(PODS, UNCACHED).await?;
     for pods in [1, PODS] {
-        let name = format!("{waiters} in line, {pods} pods");
+        let name = match pods {
+            1 => format!("{waiters} in line in 1 pod"),
+            more => format!("{waiters} in line in {more} pods"),
+        };
         let case = Case::new("fifo", name, number(pods));
         for round in 0..bench.rounds {
             for (name, all) in [("sidelock-kept", &kept), ("sidelock", &uncached)] {

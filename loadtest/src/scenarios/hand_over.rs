@@ -37,9 +37,7 @@ pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         ("free, a round trip to the core", "sidelock"),
     ]) {
         let case = Case::new("hand-over", name, 0.0);
-        let mut run = case.by(peer, 0).run(outcome);
-        run.figures.retain(|name, _| name.starts_with("acquire"));
-        bench.record(run)?;
+        bench.record(case.by(peer, 0).latencies(outcome))?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::peers::sidelock::{Cell, KEPT, Part, UNCACHED};
 const WORKERS: usize = 64;
 
 pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let measured = Duration::from_millis(bench.by_form(500, 1_500, 3_000));
+    let measured = Duration::from_millis(bench.by_form(500, 900, 3_000));
     let mut cell = Cell::start(&bench.field.binaries().sidelock).await?;
     let kept = cell.pods(2, KEPT).await?;
     let uncached = cell.pods(2, UNCACHED).await?;

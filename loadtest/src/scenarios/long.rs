@@ -65,7 +65,7 @@ pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         seconds: measured.as_secs_f64(),
         ..Outcome::default()
     };
-    let mut run = case.by("fdatasync", 0).run(&disk);
+    let mut run = case.by("fdatasync", 0).latencies(&disk);
     if let Some(tail) = tail(&disk) {
         run.figures.insert("p999_of_p50".to_owned(), tail);
     }

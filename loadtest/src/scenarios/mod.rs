@@ -19,7 +19,10 @@ mod renewals;
 mod shapes;
 mod single;
 mod startup;
+mod used;
 mod weight;
+
+use std::time::Duration;
 
 use clap::ValueEnum;
 use futures::future::LocalBoxFuture;
@@ -31,10 +34,21 @@ pub use bench::{Bench, Case};
 pub enum Form {
     /// Half a minute: does it work at all?
     Smoke,
-    /// Some five minutes: the table of the README.
+    /// Some six minutes: the table of the README.
     Quick,
-    /// All of it, the long run included: some two hours.
+    /// All of it, the long run of 20 minutes included: some 75 minutes.
     Full,
+}
+
+impl Form {
+    /// After this, what has not been measured is left out.
+    pub fn bound(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Smoke => 3 * 60,
+            Self::Quick => 12 * 60,
+            Self::Full => 150 * 60,
+        })
+    }
 }
 
 /// One scenario.

@@ -9,7 +9,7 @@ use crate::measure::load::{Locks, Plan};
 use crate::peers::sidelock::{Cell, KEPT, Part, UNCACHED};
 
 pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let measured = Duration::from_millis(bench.by_form(500, 1_500, 3_000));
+    let measured = Duration::from_millis(bench.by_form(500, 900, 3_000));
     let mut cell = Cell::start(&bench.field.binaries().sidelock).await?;
     let kept = cell.pods(2, KEPT).await?;
     let uncached = cell.pods(2, UNCACHED).await?;

@@ -10,7 +10,7 @@ use crate::measure::load::{Locks, Pace, Plan};
 const PER_SECOND: f64 = 40.0;
 
 pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let measured = Duration::from_millis(bench.by_form(500, 1_500, 4_000));
+    let measured = Duration::from_millis(bench.by_form(500, 900, 4_000));
     let contestants = bench.contestants(&[]).await?;
     let case = Case::workers("single", 1);
     for round in 0..bench.rounds {

@@ -285,8 +285,7 @@ impl Desk {
                 continue; // a refusal before made room for it
             }
             let lock = spot.name().clone();
-            let before = spot.waiting().take_while(|other| *other != key).count();
-            let before = u32::try_from(before).unwrap_or(u32::MAX);
+            let before = u32::try_from(spot.before(key)).unwrap_or(u32::MAX);
             let waiters = u32::try_from(spot.waiters()).unwrap_or(u32::MAX);
             let (ahead, behind) = match &spot.stage {
                 Stage::Queued { ahead, behind, .. } => (*ahead, behind.clone()),

@@ -38,6 +38,7 @@ pub mod saved;
 pub mod session;
 pub mod spot;
 pub mod timers;
+pub mod turns;
 pub mod view;
 
 pub mod saved_codec;

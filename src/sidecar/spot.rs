@@ -5,30 +5,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::hold::Key;
+use super::turns::{Turns, Waiter};
 use crate::planted::{self, Bug};
 use crate::table::command::{LocalEnd, Mode, Party};
 use crate::table::delegation::ENDED_TOLD_MAX;
 use crate::table::id::{LockName, Revision, Seq, Token};
-use crate::table::queue::PASSED_MAX;
 use crate::table::token::TokenBlock;
 use crate::world::clock::Instant;
 
 /// One lock at this sidecar; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SpotId(pub u64);
-
-/// A claim that waits here.
-#[derive(Debug, Clone, Copy)]
-pub struct Waiter {
-    /// Which.
-    pub key: Key,
-    /// How it wants the lock.
-    pub mode: Mode,
-    /// Its class.
-    pub priority: u8,
-    /// How often a later claim of a higher class went before it.
-    passed: u32,
-}
 
 /// A claim that uses the lock under a delegation.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +108,7 @@ pub struct Spot {
     pub stage: Stage,
     /// Who uses it.
     pub users: Vec<User>,
-    queue: Vec<Waiter>,
+    queue: Turns,
     /// Of the queue, who has not been told that it waits.
     pub fresh: Vec<Key>,
     idle_since: Option<Instant>,
@@ -208,12 +195,7 @@ impl Spot {
 
     /// Takes a claim into the queue.
     pub fn push(&mut self, key: Key, mode: Mode, priority: u8) {
-        self.queue.push(Waiter {
-            key,
-            mode,
-            priority,
-            passed: 0,
-        });
+        self.queue.push(key, mode, priority);
         self.fresh.push(key);
     }
 
@@ -221,7 +203,7 @@ impl Spot {
     pub fn remove(&mut self, key: Key) -> bool {
         let users = self.users.len();
         self.users.retain(|user| user.key != key);
-        self.queue.retain(|waiter| waiter.key != key);
+        self.queue.remove(key);
         self.fresh.retain(|fresh| *fresh != key);
         self.users.len() < users
     }
@@ -231,6 +213,11 @@ impl Spot {
         self.queue.iter().map(|waiter| waiter.key)
     }
 
+    /// How many that wait came before a claim.
+    pub fn before(&self, key: Key) -> usize {
+        self.queue.before(key)
+    }
+
     /// How many wait.
     pub fn waiters(&self) -> usize {
         self.queue.len()
@@ -238,25 +225,24 @@ impl Spot {
 
     /// Whether a claim waits here.
     pub fn has_waiter(&self, key: Key) -> bool {
-        self.queue.iter().any(|waiter| waiter.key == key)
+        self.queue.get(key).is_some()
     }
 
     /// Whether what was asked for is what the claim wants in whose name it was: not if that is another
     /// one by now, which wants the lock in another mode.
     pub fn fits(&self, asked: &Asked) -> bool {
-        let named = self.queue.iter().find(|waiter| waiter.key == asked.named);
+        let named = self.queue.get(asked.named);
         named.is_some_and(|waiter| waiter.mode == asked.mode)
     }
 
     /// Who is next: one that was passed too often, else the first of the highest class.
     pub fn best(&self) -> Option<Waiter> {
-        self.best_place().map(|place| self.queue[place])
+        self.queue.best()
     }
 
     /// The class in which to wait for them all.
     pub fn priority(&self) -> u8 {
-        let classes = self.queue.iter().map(|waiter| waiter.priority);
-        classes.max().unwrap_or(0)
+        self.queue.priority()
     }
 
     /// Whether it is to be asked for.
@@ -322,7 +308,7 @@ impl Spot {
     /// Whether it is for permits of a semaphore.
     pub fn is_of_permits(&self) -> bool {
         let mode = match &self.stage {
-            Stage::Unsent => self.queue.first().map(|waiter| waiter.mode),
+            Stage::Unsent => self.queue.iter().next().map(|waiter| waiter.mode),
             Stage::Sent(asked) | Stage::Queued { asked, .. } => Some(asked.mode),
             Stage::Given(given) => Some(given.mode),
         };
@@ -332,8 +318,8 @@ impl Spot {
     /// Gives the lock to the next claim, if the delegation covers it, it fits beside the users, a token is
     /// left, and nobody else waits for the delegation.
     pub fn next_turn(&mut self) -> Option<Turn> {
-        let place = self.best_place()?;
-        let Waiter { key, mode, .. } = self.queue[place];
+        let waiter = self.queue.best()?;
+        let Waiter { key, mode, .. } = waiter;
         let fits = match mode {
             Mode::Exclusive => self.users.is_empty(),
             Mode::Shared => self.users.iter().all(|user| user.mode == Mode::Shared),
@@ -352,25 +338,10 @@ impl Spot {
             return None;
         }
         let (token, local) = given.take(mode)?;
-        let priority = self.queue.remove(place).priority;
-        for waiter in &mut self.queue[..place] {
-            waiter.passed += u32::from(waiter.priority < priority);
-        }
+        self.queue.take(waiter);
         self.fresh.retain(|fresh| *fresh != key);
         self.users.push(User { key, mode, token });
         Some(Turn { key, token, local })
-    }
-
-    fn best_place(&self) -> Option<usize> {
-        let passed = self
-            .queue
-            .iter()
-            .position(|waiter| waiter.passed >= PASSED_MAX);
-        passed.or_else(|| {
-            let places = self.queue.iter().enumerate();
-            let best = places.max_by_key(|(place, waiter)| (waiter.priority, usize::MAX - place));
-            best.map(|(place, _)| place)
-        })
     }
 }
 
@@ -433,7 +404,7 @@ impl Spots {
             name: name.clone(),
             stage: Stage::Unsent,
             users: Vec::new(),
-            queue: Vec::new(),
+            queue: Turns::default(),
             fresh: Vec::new(),
             idle_since: None,
         };

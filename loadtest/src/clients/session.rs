@@ -18,7 +18,7 @@ use tonic::transport::Endpoint;
 /// As a sidecar's defaults.
 pub const TTL: Duration = Duration::from_secs(10);
 /// Likewise; how often a silent connection is asked for a sign of life.
-pub const PING_MS: u64 = 500;
+pub const PING_EVERY: Duration = sidelock::sidecar::link::PING_EVERY;
 
 /// What all sessions together have seen.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::clients::session::{Counts, PING_MS, Session};
+use crate::clients::session::{Counts, PING_EVERY, Session};
 
 /// Sessions that are opened at a time.
 const OPENING_MAX: usize = 64;
@@ -22,16 +22,12 @@ pub struct Args {
     /// How many sidecars
     #[arg(long)]
     count: usize,
-    /// How often a silent connection is asked for a sign of life
-    #[arg(long, default_value_t = PING_MS)]
-    ping_ms: u64,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let counts = Arc::new(Counts::default());
-    let ping = Duration::from_millis(args.ping_ms);
     let opening = futures::stream::iter(0..args.count)
-        .map(|number| Session::open(&args.core, (number, ping), Arc::clone(&counts)))
+        .map(|number| Session::open(&args.core, (number, PING_EVERY), Arc::clone(&counts)))
         .buffer_unordered(OPENING_MAX);
     let opened = async {
         let all: Vec<_> = opening.collect().await;

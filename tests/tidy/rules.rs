@@ -191,7 +191,10 @@ pub fn judge(source: &Source) -> Vec<String> {
     if source.path.starts_with("src/") {
         imports(source, &mut found);
     }
-    if ["src/", "loadtest/"].iter().any(|at| source.path.starts_with(at)) {
+    if ["src/", "loadtest/"]
+        .iter()
+        .any(|at| source.path.starts_with(at))
+    {
         first_line(source, &mut found);
         bans(source, &mut found);
     }

@@ -3,6 +3,7 @@
 //! Never: a latency that begins later than its operation was due.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -10,11 +11,13 @@ use sidelock::world::clock::{BootClock, Clock, Instant};
 
 use super::fairness;
 use super::histogram::Latencies;
-use super::worker::{self, Grant, Tally};
+use super::worker::{self, Grant, Recorder};
 use crate::clients::{self, Client, Protocol, Shape};
 
 /// Connections that are made at a time.
 const CONNECTING_MAX: usize = 64;
+/// Of what is recorded, so that the threads of the runtime seldom want the same one.
+const SHARDS: usize = 8;
 
 /// What the workers do.
 #[derive(Debug, Clone)]
@@ -129,20 +132,31 @@ pub async fn run_watched<W: Future>(
         from,
         until: from + plan.measured,
     };
-    let workers: Vec<_> = clients
-        .into_iter()
-        .enumerate()
-        .map(|(number, client)| tokio::spawn(worker::run(client, number, plan.clone(), window)))
+    let urls = target.urls.len();
+    let shards: Vec<_> = (0..SHARDS)
+        .map(|_| Arc::new(Mutex::new(Outcome::of(urls, plan.measured))))
         .collect();
+    let plan = Arc::new(plan.clone());
+    let mut workers = Vec::new();
+    for (number, client) in clients.into_iter().enumerate() {
+        let recorder = Recorder {
+            outcome: Arc::clone(&shards[number % SHARDS]),
+            worker: number,
+            window,
+            logs: plan.log_grants,
+        };
+        let work = worker::run(client, Arc::clone(&plan), recorder);
+        workers.push(tokio::spawn(work));
+    }
     tokio::time::sleep(plan.warm_up).await;
     let watched = watch.await;
-    let mut outcome = Outcome {
-        seconds: plan.measured.as_secs_f64(),
-        by_url: vec![0; target.urls.len()],
-        ..Outcome::default()
-    };
-    for (number, worker) in workers.into_iter().enumerate() {
-        outcome.add(number, worker.await?);
+    for worker in workers {
+        worker.await?;
+    }
+    let mut outcome = Outcome::of(urls, plan.measured);
+    for shard in shards {
+        let shard = Arc::into_inner(shard).expect("all workers have ended");
+        outcome.merge(shard.into_inner().expect("nobody panics while it records"));
     }
     Ok((outcome, watched))
 }
@@ -160,18 +174,28 @@ async fn connect(target: &Target, workers: usize) -> anyhow::Result<Vec<Box<dyn 
 }
 
 impl Outcome {
-    fn add(&mut self, number: usize, tally: Tally) {
-        let urls = self.by_url.len();
-        self.by_url[number % urls] += tally.acquire.count();
-        self.acquire.merge(&tally.acquire);
-        self.service.merge(&tally.service);
-        self.release.merge(&tally.release);
-        self.refused.merge(&tally.refused);
-        self.unserved += tally.unserved;
-        self.grants.extend(tally.grants);
+    /// Of nothing yet.
+    fn of(urls: usize, measured: Duration) -> Self {
+        Self {
+            seconds: measured.as_secs_f64(),
+            by_url: vec![0; urls],
+            ..Self::default()
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.acquire.merge(&other.acquire);
+        self.service.merge(&other.service);
+        self.release.merge(&other.release);
+        self.refused.merge(&other.refused);
+        self.unserved += other.unserved;
+        self.grants.extend(other.grants);
+        for (all, one) in self.by_url.iter_mut().zip(other.by_url) {
+            *all += one;
+        }
         for (all, one) in [
-            (&mut self.refusals, tally.refusals),
-            (&mut self.errors, tally.errors),
+            (&mut self.refusals, other.refusals),
+            (&mut self.errors, other.errors),
         ] {
             for (word, count) in one {
                 *all.entry(word).or_default() += count;
@@ -193,6 +217,7 @@ impl Outcome {
         let mut figures = BTreeMap::new();
         let mut put = |name: &str, value: f64| figures.insert(name.to_owned(), value);
         put("pairs_per_s", self.pairs() as f64 / self.seconds);
+        put("grants_per_s", self.service.count() as f64 / self.seconds);
         put("refused_per_s", self.refused.count() as f64 / self.seconds);
         put("errors", self.errors.values().sum::<u64>() as f64);
         put("unserved", self.unserved as f64);

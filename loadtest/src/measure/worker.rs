@@ -1,15 +1,14 @@
 //! One worker of a run: acquires, holds, releases, and writes down what it saw.
-//! In: a client, a plan, the time that counts. Out: a tally. Never: an operation left out because it was slow.
+//! In: a client, a plan, the time that counts. Out: records. Never: an operation left out because it was slow.
 
-use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sidelock::world::clock::{BootClock, Clock, Instant};
 
-use super::histogram::Latencies;
-use super::load::{Locks, Pace, Plan, Window};
+use super::load::{Locks, Outcome, Pace, Plan, Window};
 use super::schedule::Schedule;
 use crate::clients::{Client, Failure, Shape, Want};
 
@@ -20,24 +19,23 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// no fault of the peer; more than this is one of the machine that all share, and counts.
 const TIMER_LATE_MAX: Duration = Duration::from_millis(2);
 
-/// What one worker saw within the time measured.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub acquire: Latencies,
-    pub service: Latencies,
-    pub release: Latencies,
-    pub refused: Latencies,
-    pub refusals: BTreeMap<String, u64>,
-    pub errors: BTreeMap<String, u64>,
-    pub unserved: u64,
-    pub grants: Vec<Grant>,
-}
-
 /// A lock that was granted, in nanoseconds since the run began.
 #[derive(Debug, Clone)]
 pub struct Grant {
     pub worker: usize,
     pub granted_ns: u64,
+}
+
+/// Writes down what a worker sees within the time measured. Shared by many: thousands of histograms would
+/// weigh more than what is measured.
+pub struct Recorder {
+    /// Locked for some nanoseconds at a time, and never across an await.
+    pub outcome: Arc<Mutex<Outcome>>,
+    /// Number of the worker.
+    pub worker: usize,
+    pub window: Window,
+    /// Whether to write down each grant.
+    pub logs: bool,
 }
 
 /// When an operation was due, and when a worker was free to begin it.
@@ -48,8 +46,8 @@ struct Begun {
 }
 
 /// Works until the time is over and the last pair is finished.
-pub async fn run(mut client: Box<dyn Client>, number: usize, plan: Plan, window: Window) -> Tally {
-    let mut tally = Tally::default();
+pub async fn run(mut client: Box<dyn Client>, plan: Arc<Plan>, recorder: Recorder) {
+    let (number, window) = (recorder.worker, recorder.window);
     let mut rng = StdRng::seed_from_u64(number as u64);
     let mut schedule = match plan.pace {
         Pace::Closed => None,
@@ -68,10 +66,10 @@ pub async fn run(mut client: Box<dyn Client>, number: usize, plan: Plan, window:
             }
         };
         if due >= window.until {
-            return tally;
+            return;
         }
         if BootClock.now() >= window.until {
-            tally.never_begun(due, window);
+            recorder.never_begun(due);
             continue;
         }
         let begun = Begun {
@@ -85,16 +83,16 @@ pub async fn run(mut client: Box<dyn Client>, number: usize, plan: Plan, window:
         };
         let failed = match client.acquire(want).await {
             Ok(held) => {
-                tally.granted(number, begun, window, plan.log_grants);
+                recorder.granted(begun);
                 if !plan.hold.is_zero() {
                     tokio::time::sleep(plan.hold).await;
                 }
                 let asked = BootClock.now();
                 let released = client.release(&held).await;
-                tally.released(asked, released, window)
+                recorder.released(asked, released)
             }
             Err(failure) => {
-                tally.failed(failure, begun.sent, window);
+                recorder.failed(failure, begun.sent);
                 true
             }
         };
@@ -150,60 +148,69 @@ impl Window {
     }
 }
 
-impl Tally {
-    fn granted(&mut self, worker: usize, begun: Begun, window: Window, log: bool) {
+impl Recorder {
+    fn granted(&self, begun: Begun) {
         let now = BootClock.now();
-        if !window.holds(now) {
+        if !self.window.holds(now) {
             return;
         }
-        self.acquire.record(now.since(begun.due));
-        self.service.record(now.since(begun.sent));
-        if log {
-            self.grants.push(Grant {
-                worker,
-                granted_ns: window.ns(now),
+        let mut outcome = self.locked();
+        let urls = outcome.by_url.len();
+        outcome.by_url[self.worker % urls] += 1;
+        outcome.acquire.record(now.since(begun.due));
+        outcome.service.record(now.since(begun.sent));
+        if self.logs {
+            outcome.grants.push(Grant {
+                worker: self.worker,
+                granted_ns: self.window.ns(now),
             });
         }
     }
 
     /// Tells whether it failed.
-    fn released(&mut self, asked: Instant, outcome: Result<(), Failure>, window: Window) -> bool {
+    fn released(&self, asked: Instant, outcome: Result<(), Failure>) -> bool {
         let now = BootClock.now();
         match outcome {
             Ok(()) => {
-                if window.holds(now) {
-                    self.release.record(now.since(asked));
+                if self.window.holds(now) {
+                    self.locked().release.record(now.since(asked));
                 }
                 false
             }
             Err(failure) => {
-                self.failed(failure, asked, window);
+                self.failed(failure, asked);
                 true
             }
         }
     }
 
-    fn failed(&mut self, failure: Failure, sent: Instant, window: Window) {
+    fn failed(&self, failure: Failure, sent: Instant) {
         let now = BootClock.now();
-        if !window.holds(now) {
+        if !self.window.holds(now) {
             return;
         }
+        let mut outcome = self.locked();
         match failure {
             Failure::Refused(word) => {
-                self.refused.record(now.since(sent));
-                *self.refusals.entry(word).or_default() += 1;
+                outcome.refused.record(now.since(sent));
+                *outcome.refusals.entry(word).or_default() += 1;
             }
             Failure::Broken(error) => {
-                *self.errors.entry(error.to_string()).or_default() += 1;
+                *outcome.errors.entry(error.to_string()).or_default() += 1;
             }
         }
     }
 
     /// It waited until the end at least, and is counted so.
-    fn never_begun(&mut self, due: Instant, window: Window) {
-        if due >= window.from {
-            self.acquire.record(window.until.since(due));
-            self.unserved += 1;
+    fn never_begun(&self, due: Instant) {
+        if due >= self.window.from {
+            let mut outcome = self.locked();
+            outcome.acquire.record(self.window.until.since(due));
+            outcome.unserved += 1;
         }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().expect("nobody panics while it records")
     }
 }

@@ -52,6 +52,10 @@ chaos: setup ## Kill and stop real processes for ten minutes: make chaos SECONDS
 	@SIDELOCK_CHAOS_SECONDS=$(or $(SECONDS),600) SIDELOCK_CHAOS_LOCKS=24 SIDELOCK_SEED=$(or $(SEED),1) \
 		cargo test --locked --test chaos -- --ignored --nocapture what_is_told_holds
 
+.PHONY: micro
+micro: setup ## Measure single steps beside the stored baseline: make micro STORE=1 stores one
+	@.ci/micro $(if $(STORE),--store)
+
 .PHONY: demo
 demo: build ## Twelve workers in three languages, a dying leader, one lost update refused
 	@.ci/setup demo

@@ -242,7 +242,18 @@ impl Cell {
     /// One of the verbs of `/v1/cluster`, which must succeed.
     pub async fn change(&self, at: u16, verb: &str, node: u16) {
         let path = format!("/v1/cluster/{verb}");
-        let (status, body) = self.post(at, &path, &json!({ "node": node })).await;
+        let ask = json!({ "node": node });
+        // An election may be under way, on a busy machine for longer than a node waits for its end. Then
+        // nothing was done, and an operator asks again.
+        let leaderless =
+            |status, body: &Value| status == 503 && body["detail"] == "no leader is known";
+        let (mut status, mut body) = self.post(at, &path, &ask).await;
+        for _ in 0..4 {
+            if !leaderless(status, &body) {
+                break;
+            }
+            (status, body) = self.post(at, &path, &ask).await;
+        }
         assert_eq!(status, 200, "{verb} {node}: {body}");
     }
 

@@ -2,6 +2,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(["sidelock.proto", "log.proto", "state.proto"], ["src/wire"])?;
+    println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/wire/sidelock.proto");
     println!("cargo:rerun-if-changed=src/wire/log.proto");
     println!("cargo:rerun-if-changed=src/wire/state.proto");

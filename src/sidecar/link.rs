@@ -27,7 +27,7 @@ const ACCEPT_WITHIN: Duration = Duration::from_secs(2);
 /// idle sidecars cost: with ten thousand of them twenty thousand pings a second.
 pub const PING_EVERY: Duration = Duration::from_millis(1_500);
 /// A peer that does not answer within this is given up.
-pub const PING_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const PING_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// Between two attempts, at most: full jitter below it, so that a fleet does not return in step.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const PAUSE_FIRST: Duration = Duration::from_millis(20);

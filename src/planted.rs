@@ -120,6 +120,8 @@ bugs! {
     EntryUnsynced by "quorum",
     /// Entries that another leader's replace stay in the cache.
     TruncatedStayCached by "storage",
+    /// The storage is not told of new history.
+    HistoryUntold by "model",
     /// What a snapshot does not have stays on the disk.
     InstallKeepsOld by "quorum",
     // Claims.

@@ -106,7 +106,9 @@ impl Expiry {
             ..Self::default()
         };
         for (id, session) in table.sessions() {
-            self.start_session(now, id, session.renewal, session.ttl_ms);
+            let over = session.ending.is_some();
+            let ttl_ms = if over { 0 } else { session.ttl_ms };
+            self.start_session(now, id, session.renewal, ttl_ms);
         }
         for (name, lock) in table.locks_after(None) {
             if let Some(closed) = lock.closed {

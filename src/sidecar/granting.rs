@@ -43,10 +43,17 @@ impl Desk {
             let here = habits.keeps(&want.name, now) || self.free_permits(want).is_some();
             return here.then_some(want.mode);
         }
-        // Readers that are not kept have no turns to share.
-        let together = habits.keeps(&want.name, now)
-            || (want.mode == Mode::Exclusive && habits.lines_up(&want.name, now));
-        (together || spot.is_some()).then_some(want.mode)
+        if habits.keeps(&want.name, now) {
+            return Some(want.mode);
+        }
+        let given = spot.and_then(|id| self.spots.get(id)?.given()).is_some();
+        // Readers of a lock that is not kept have no turns to share: in one line they would be asked for,
+        // and granted, one after the other.
+        let together = match want.mode {
+            Mode::Exclusive => spot.is_some() || habits.lines_up(&want.name, now),
+            Mode::Shared | Mode::Semaphore { .. } => given,
+        };
+        together.then_some(want.mode)
     }
 
     /// Permits of a semaphore that are kept here unused.

@@ -89,13 +89,20 @@ impl Desk {
     }
 
     pub(super) fn ask_anew_or_forget(&mut self, now: Instant, id: SpotId) {
-        if self.spots.get(id).is_some_and(|spot| spot.waiters() > 0) {
-            self.spots.ask_again(id);
-            self.outbox.push_ask_again(AskOf::Spot(id), now);
-            self.quorum.doubt(now);
-        } else {
+        let Some(spot) = self.spots.get(id).filter(|spot| spot.waiters() > 0) else {
             self.spots.remove(id);
+            return;
+        };
+        let kept = self.habits.keeps(spot.name(), now);
+        let readers = spot.has_readers();
+        self.spots.ask_again(id);
+        if readers && !kept {
+            // Each for itself: the core lets them all in at once.
+            self.surrender(now, id);
+        } else {
+            self.outbox.push_ask_again(AskOf::Spot(id), now);
         }
+        self.quorum.doubt(now);
     }
 
     /// Makes all claims on a lock the core's business, in one operation for those that hold.

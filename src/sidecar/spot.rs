@@ -223,6 +223,11 @@ impl Spot {
         self.queue.len()
     }
 
+    /// Whether any of those that wait would share the lock.
+    pub fn has_readers(&self) -> bool {
+        self.queue.has_readers()
+    }
+
     /// Whether a claim waits here.
     pub fn has_waiter(&self, key: Key) -> bool {
         self.queue.get(key).is_some()

@@ -29,6 +29,7 @@ pub struct Turns {
     by_class: BTreeSet<(Reverse<u8>, Key)>,
     /// Those that were passed too often: they go before all others.
     promoted: BTreeSet<Key>,
+    readers: usize,
 }
 
 impl Turns {
@@ -40,6 +41,7 @@ impl Turns {
             priority,
             passed: 0,
         };
+        self.readers += usize::from(mode == Mode::Shared);
         self.by_arrival.insert(key, waiter);
         self.by_class.insert((Reverse(priority), key));
     }
@@ -47,6 +49,7 @@ impl Turns {
     /// A claim leaves.
     pub fn remove(&mut self, key: Key) {
         if let Some(waiter) = self.by_arrival.remove(&key) {
+            self.readers -= usize::from(waiter.mode == Mode::Shared);
             self.by_class.remove(&(Reverse(waiter.priority), key));
             self.promoted.remove(&key);
         }
@@ -81,6 +84,11 @@ impl Turns {
     pub fn priority(&self) -> u8 {
         let highest = self.by_class.first();
         highest.map_or(0, |(Reverse(priority), _)| *priority)
+    }
+
+    /// Whether any of them would share the lock.
+    pub fn has_readers(&self) -> bool {
+        self.readers > 0
     }
 
     /// A claim, if it waits.

@@ -193,7 +193,7 @@ impl Table {
         {
             let mode = self.mode_of(waiter, name).expect(CLAIM_IS_LIVE);
             if load.admits(mode, limit) && !self.waits_for_limit(waiter, name, place) {
-                if !self.sessions.contains_key(&waiter.session) {
+                if self.session(waiter.session).is_none() {
                     // No grant to the dead: a session takes its claims along when it ends, so this is
                     // the second lock on the door. The lock is served anew without the waiter.
                     self.leave(step, waiter, EndCause::SessionExpired);

@@ -11,12 +11,15 @@ use super::command::{
     RenewalReply, Reply,
 };
 use super::id::{ClaimRef, Generation, RenewalNumber, Seq, SessionId};
-use super::state::{Key, Session, Stage, Table};
+use super::state::{Claim, Key, Session, Stage, Table};
 use crate::planted::{self, Bug};
 
 /// How many replies are kept for resends, at most. A sidecar must have fewer operations under way
 /// without an acknowledged reply; beyond, the oldest reply is forgotten.
 pub const REPLIES_MAX: u64 = 16_384;
+/// Most held claims that one command ends when their session is over. The rest stay held until further
+/// ones, so that what others ask for meanwhile need not wait for a hundred thousand of them.
+pub const ENDED_AT_ONCE_MAX: usize = 1_024;
 
 impl Table {
     /// Opens a session, or finds the one opened with the same key. A found one is not renewed: its
@@ -37,6 +40,7 @@ impl Table {
             listed: None,
             seq: Seq(0),
             acked: Seq(0),
+            ending: None,
         };
         self.sessions.insert(id, session);
         self.keys.insert(open.key, id);
@@ -75,7 +79,7 @@ impl Table {
 
     /// Applies one renewal: only a greater number, and only of the generation in force.
     pub(super) fn renew(&mut self, step: &mut Step, renewal: &Renewal) -> RenewalReply {
-        let Some(session) = self.sessions.get_mut(&renewal.session) else {
+        let Some(session) = self.live_session(renewal.session) else {
             return RenewalReply::UnknownSession;
         };
         let old = renewal.number <= session.renewal && !planted::is(Bug::OldRenewalCounts);
@@ -107,9 +111,15 @@ impl Table {
         }
     }
 
-    /// Ends a session if `number` is still its last renewal. True if it did.
+    /// Ends a session if `number` is still its last renewal, or more of what is left of one that is over.
+    /// True if it did.
     pub(super) fn expire(&mut self, step: &mut Step, id: SessionId, number: RenewalNumber) -> bool {
-        let last = self.sessions.get(&id).map(|session| session.renewal);
+        let left = self.sessions.get(&id);
+        if let Some(cause) = left.and_then(|session| session.ending) {
+            self.end_some(step, id, cause);
+            return true;
+        }
+        let last = left.map(|session| session.renewal);
         let stale = planted::is(Bug::ExpireWithoutCompare) && last.is_some();
         let due = last == Some(number) || stale;
         if due {
@@ -120,7 +130,7 @@ impl Table {
 
     /// Applies an operation once and in order, or tells what became of it before.
     pub(super) fn operate(&mut self, step: &mut Step, operate: &Operate) -> OperateReply {
-        let Some(session) = self.sessions.get_mut(&operate.session) else {
+        let Some(session) = self.live_session(operate.session) else {
             return OperateReply::UnknownSession;
         };
         let shut_out = operate.generation != session.generation;
@@ -150,7 +160,7 @@ impl Table {
             operate.acked.min(Seq(expected.0 - 1)).max(overflow),
         );
         let reply = self.perform(step, operate);
-        if self.sessions.contains_key(&operate.session) {
+        if self.session(operate.session).is_some() {
             let key = (operate.session, operate.seq);
             if planted::is(Bug::RepliesForgotten) {
                 return OperateReply::Applied(reply);
@@ -214,16 +224,14 @@ impl Table {
         }
     }
 
-    /// Ends a session with all its claims. They leave every queue before anything is granted.
+    fn live_session(&mut self, id: SessionId) -> Option<&mut Session> {
+        let session = self.sessions.get_mut(&id);
+        session.filter(|session| session.ending.is_none())
+    }
+
+    /// Ends a session: nothing more is heard of it, and its claims leave every queue before anything is
+    /// granted. What it holds ends with it, of very many a part at a time.
     fn end_session(&mut self, step: &mut Step, id: SessionId, cause: EndCause) {
-        let claims: Vec<ClaimRef> = self.claims_of(id).map(|(name, _)| name).collect();
-        for claim in claims {
-            let waits = matches!(self.claims[&claim].stage, Stage::Waiting { .. });
-            if waits && planted::is(Bug::DeadStayInLine) {
-                continue;
-            }
-            self.leave(step, claim, cause);
-        }
         let replies = (
             Bound::Included((id, Seq(0))),
             Bound::Included((id, Seq(u64::MAX))),
@@ -233,12 +241,49 @@ impl Table {
             self.replies.remove(&key);
             self.dirty.insert(Key::Reply(key.0, key.1));
         }
-        if let Some(session) = self.sessions.remove(&id) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.ending = Some(cause);
+            session.acked = session.seq;
             self.keys.remove(&session.key);
         }
         self.dirty.insert(Key::Session(id));
         step.effects
             .push(Effect::SessionEnded { session: id, cause });
+        let waits = |(_, claim): &(_, &Claim)| matches!(claim.stage, Stage::Waiting { .. });
+        let waiting = self.claims_of(id).filter(waits);
+        let waiting: Vec<ClaimRef> = waiting.map(|(name, _)| name).collect();
+        if !planted::is(Bug::DeadStayInLine) {
+            waiting
+                .into_iter()
+                .for_each(|claim| _ = self.leave(step, claim, cause));
+        }
+        self.end_some(step, id, cause);
+    }
+
+    /// Ends claims of a session that is over, and forgets it when none is left. Else a timer that is due
+    /// at once asks for the rest.
+    fn end_some(&mut self, step: &mut Step, id: SessionId, cause: EndCause) {
+        let holds = |(_, claim): &(_, &Claim)| matches!(claim.stage, Stage::Holding { .. });
+        let held = self.claims_of(id).filter(holds);
+        let mut held: Vec<ClaimRef> = held
+            .map(|(name, _)| name)
+            .take(ENDED_AT_ONCE_MAX + 1)
+            .collect();
+        let more = held.len() > ENDED_AT_ONCE_MAX;
+        held.truncate(ENDED_AT_ONCE_MAX);
+        for claim in held {
+            self.leave(step, claim, cause);
+        }
+        if !more {
+            self.sessions.remove(&id);
+            self.dirty.insert(Key::Session(id));
+        } else if let Some(session) = self.sessions.get(&id) {
+            step.effects.push(Effect::SessionTimer {
+                session: id,
+                number: session.renewal,
+                ttl_ms: 0,
+            });
+        }
     }
 
     /// Who a session is, for people.

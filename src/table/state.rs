@@ -14,6 +14,7 @@ use super::id::{
     SessionId, SessionKey, Token,
 };
 use super::queue::{Limits, Load};
+use crate::planted::{self, Bug};
 
 /// The state machine of one shard. Equal logs give equal tables, byte for byte.
 ///
@@ -101,6 +102,8 @@ pub struct Session {
     pub seq: Seq,
     /// Replies up to here are forgotten.
     pub acked: Seq,
+    /// Why it is over, while claims of it are left to be ended.
+    pub ending: Option<EndCause>,
 }
 
 /// A claim that waits or holds. Ended claims live on in history alone.
@@ -357,6 +360,7 @@ impl Table {
     pub fn take_changes(&mut self) -> Changes {
         let news = (Bound::Excluded(self.told), Bound::Unbounded);
         let news = self.history.range(news).map(|(at, _)| Key::History(*at));
+        let news = news.filter(|_| !planted::is(Bug::HistoryUntold));
         let keys = std::mem::take(&mut self.dirty).into_iter().chain(news);
         let changes = Changes {
             keys: keys.collect(),
@@ -366,12 +370,13 @@ impl Table {
         changes
     }
 
-    /// The session of this id.
+    /// The session of this id, unless it is over.
     pub fn session(&self, id: SessionId) -> Option<&Session> {
-        self.sessions.get(&id)
+        let session = self.sessions.get(&id);
+        session.filter(|session| session.ending.is_none())
     }
 
-    /// All sessions, by id.
+    /// All sessions, by id, with those that are over and have claims left.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.sessions.iter().map(|(id, session)| (*id, session))
     }

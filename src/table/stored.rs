@@ -164,7 +164,8 @@ impl Table {
     }
 
     fn link_sessions(&mut self) -> Result<(), LoadError> {
-        for (id, session) in &self.sessions {
+        let sessions = self.sessions.iter();
+        for (id, session) in sessions.filter(|(_, session)| session.ending.is_none()) {
             if self.keys.insert(session.key, *id).is_some() {
                 return Err(LoadError::SessionKey(*id));
             }

@@ -374,3 +374,43 @@ fn a_lock_that_others_wait_for_is_not_read_here() {
         "only the core knows who they are"
     );
 }
+
+#[test]
+fn readers_of_a_lock_that_only_wanders_do_not_stand_in_one_line() {
+    let (mut bench, mut seq) = second();
+    bench.claim_later("second", waiting("a", 60_000));
+    let shared = || {
+        let mut ask = waiting("a", 60_000);
+        ask.locks[0].mode = Mode::Shared;
+        ask
+    };
+    bench.claim_later("one", shared());
+    bench.claim_later("two", shared());
+    // Called back before it was used twice, and once more: it is not kept from now on.
+    let mut before = 0;
+    for (name, value) in [("first", 10), ("second", 200)] {
+        bench.event(News::Recalled {
+            claim: seq,
+            revision: Revision(bench.revision + 1),
+            answer: false,
+        });
+        seq = lend(&mut bench, value);
+        before = silent(&mut bench);
+        bench.release(name);
+        silent(&mut bench);
+        seq = bench.operations.last().map_or(seq, |(last, _)| *last);
+    }
+    let told = bench.operations[before..].iter();
+    let acquired = told.filter_map(|(_, operation)| match operation {
+        Operation::Acquire(acquire) => Some((acquire.claim_id.to_string(), acquire.locks[0].mode)),
+        _ => None,
+    });
+    let asked = ["one", "two"].map(|name| (name.to_owned(), Mode::Shared));
+    assert_eq!(acquired.collect::<Vec<_>>(), asked);
+    // Nor does one that comes later stand behind them here.
+    bench.claim_later("three", shared());
+    silent(&mut bench);
+    assert!(
+        matches!(bench.operations.last(), Some((_, Operation::Acquire(it))) if it.locks[0].mode == Mode::Shared)
+    );
+}

@@ -5,16 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use super::process::{Process, first_line, free_port, wait_for};
-use super::{Door, Running, program, scratch};
+use super::servers::Servers;
+use super::{program, scratch};
 use crate::clients::http;
-
-/// It runs.
-pub struct Consul {
-    processes: Vec<Process>,
-    leader: String,
-    version: String,
-    _folder: tempfile::TempDir,
-}
 
 /// The ports of one server.
 struct Ports {
@@ -23,53 +16,52 @@ struct Ports {
     serf: u16,
 }
 
-impl Consul {
-    pub async fn start(built: &Path) -> anyhow::Result<Self> {
-        let binary = program(Some(built), "consul")?;
-        let folder = scratch("consul")?;
-        let nodes: Vec<_> = (0..3).map(|_| Ports::free()).collect();
-        let mut processes = Vec::new();
-        for (number, ports) in nodes.iter().enumerate() {
-            let name = format!("c{number}");
-            let config = folder.path().join(format!("{name}.json"));
-            std::fs::write(&config, ports.config(&nodes))?;
-            let mut command = Command::new(&binary);
-            command
-                .args([
-                    "agent",
-                    "-server",
-                    "-bootstrap-expect",
-                    "3",
-                    "-bind",
-                    "127.0.0.1",
-                ])
-                .args([
-                    "-client",
-                    "127.0.0.1",
-                    "-node",
-                    &name,
-                    "-log-level",
-                    "error",
-                ])
-                .arg("-data-dir")
-                .arg(folder.path().join(&name))
-                .arg("-config-file")
-                .arg(&config);
-            processes.push(Process::start(folder.path(), &name, &mut command)?);
-        }
-        let mut leader = None;
-        wait_for("Consul", async || {
-            leader = find_leader(&nodes).await;
-            leader.is_some()
-        })
-        .await?;
-        Ok(Self {
-            processes,
-            leader: leader.expect("it was waited for"),
-            version: first_line(Command::new(&binary).arg("version")),
-            _folder: folder,
-        })
+/// Starts them.
+pub async fn start(built: &Path) -> anyhow::Result<Servers> {
+    let binary = program(Some(built), "consul")?;
+    let folder = scratch("consul")?;
+    let nodes: Vec<_> = (0..3).map(|_| Ports::free()).collect();
+    let mut processes = Vec::new();
+    for (number, ports) in nodes.iter().enumerate() {
+        let name = format!("c{number}");
+        let config = folder.path().join(format!("{name}.json"));
+        std::fs::write(&config, ports.config(&nodes))?;
+        let mut command = Command::new(&binary);
+        command
+            .args([
+                "agent",
+                "-server",
+                "-bootstrap-expect",
+                "3",
+                "-bind",
+                "127.0.0.1",
+            ])
+            .args([
+                "-client",
+                "127.0.0.1",
+                "-node",
+                &name,
+                "-log-level",
+                "error",
+            ])
+            .arg("-data-dir")
+            .arg(folder.path().join(&name))
+            .arg("-config-file")
+            .arg(&config);
+        processes.push(Process::start(folder.path(), &name, &mut command)?);
     }
+    let mut leader = None;
+    wait_for("Consul", async || {
+        leader = find_leader(&nodes).await;
+        leader.is_some()
+    })
+    .await?;
+    Ok(Servers {
+        processes,
+        url: leader.expect("it was waited for"),
+        version: first_line(Command::new(&binary).arg("version")),
+        folder,
+    })
 }
 
 impl Ports {
@@ -111,21 +103,4 @@ async fn find_leader(nodes: &[Ports]) -> Option<String> {
         }
     }
     None
-}
-
-impl Running for Consul {
-    fn url(&self, _door: Door) -> String {
-        self.leader.clone()
-    }
-
-    fn processes(&self) -> Vec<(&'static str, u32)> {
-        self.processes
-            .iter()
-            .map(|one| ("server", one.pid()))
-            .collect()
-    }
-
-    fn version(&self) -> String {
-        self.version.clone()
-    }
 }

@@ -8,61 +8,53 @@ use hyper::Method;
 use serde_json::json;
 
 use super::process::{Process, first_line, free_port, wait_for};
-use super::{Door, Running, program, scratch};
+use super::servers::Servers;
+use super::{program, scratch};
 use crate::clients::http;
 
-/// It runs.
-pub struct Etcd {
-    processes: Vec<Process>,
-    leader: String,
-    version: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Etcd {
-    pub async fn start(built: &Path) -> anyhow::Result<Self> {
-        let binary = program(Some(built), "etcd")?;
-        let folder = scratch("etcd")?;
-        let nodes: Vec<_> = (0..3).map(|_| (free_port(), free_port())).collect();
-        let cluster: Vec<_> = nodes
-            .iter()
-            .enumerate()
-            .map(|(number, (_, peer))| format!("e{number}=http://127.0.0.1:{peer}"))
-            .collect();
-        let mut processes = Vec::new();
-        for (number, (client, peer)) in nodes.iter().enumerate() {
-            let client = format!("http://127.0.0.1:{client}");
-            let peer = format!("http://127.0.0.1:{peer}");
-            let name = format!("e{number}");
-            let mut command = Command::new(&binary);
-            command
-                .args(["--name", &name, "--log-level", "error"])
-                .arg("--data-dir")
-                .arg(folder.path().join(&name))
-                .args(["--listen-client-urls", &client])
-                .args(["--advertise-client-urls", &client])
-                .args(["--listen-peer-urls", &peer])
-                .args(["--initial-advertise-peer-urls", &peer])
-                .args(["--initial-cluster", &cluster.join(",")]);
-            processes.push(Process::start(folder.path(), &name, &mut command)?);
-        }
-        let urls = nodes
-            .iter()
-            .map(|(client, _)| format!("http://127.0.0.1:{client}"));
-        let urls: Vec<_> = urls.collect();
-        let mut leader = None;
-        wait_for("etcd", async || {
-            leader = find_leader(&urls).await;
-            leader.is_some()
-        })
-        .await?;
-        Ok(Self {
-            processes,
-            leader: leader.expect("it was waited for"),
-            version: first_line(Command::new(&binary).arg("--version")),
-            _folder: folder,
-        })
+/// Starts them.
+pub async fn start(built: &Path) -> anyhow::Result<Servers> {
+    let binary = program(Some(built), "etcd")?;
+    let folder = scratch("etcd")?;
+    let nodes: Vec<_> = (0..3).map(|_| (free_port(), free_port())).collect();
+    let cluster: Vec<_> = nodes
+        .iter()
+        .enumerate()
+        .map(|(number, (_, peer))| format!("e{number}=http://127.0.0.1:{peer}"))
+        .collect();
+    let mut processes = Vec::new();
+    for (number, (client, peer)) in nodes.iter().enumerate() {
+        let client = format!("http://127.0.0.1:{client}");
+        let peer = format!("http://127.0.0.1:{peer}");
+        let name = format!("e{number}");
+        let mut command = Command::new(&binary);
+        command
+            .args(["--name", &name, "--log-level", "error"])
+            .arg("--data-dir")
+            .arg(folder.path().join(&name))
+            .args(["--listen-client-urls", &client])
+            .args(["--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer])
+            .args(["--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &cluster.join(",")]);
+        processes.push(Process::start(folder.path(), &name, &mut command)?);
     }
+    let urls = nodes
+        .iter()
+        .map(|(client, _)| format!("http://127.0.0.1:{client}"));
+    let urls: Vec<_> = urls.collect();
+    let mut leader = None;
+    wait_for("etcd", async || {
+        leader = find_leader(&urls).await;
+        leader.is_some()
+    })
+    .await?;
+    Ok(Servers {
+        processes,
+        url: leader.expect("it was waited for"),
+        version: first_line(Command::new(&binary).arg("--version")),
+        folder,
+    })
 }
 
 async fn find_leader(urls: &[String]) -> Option<String> {
@@ -74,21 +66,4 @@ async fn find_leader(urls: &[String]) -> Option<String> {
         }
     }
     None
-}
-
-impl Running for Etcd {
-    fn url(&self, _door: Door) -> String {
-        self.leader.clone()
-    }
-
-    fn processes(&self) -> Vec<(&'static str, u32)> {
-        self.processes
-            .iter()
-            .map(|one| ("server", one.pid()))
-            .collect()
-    }
-
-    fn version(&self) -> String {
-        self.version.clone()
-    }
 }

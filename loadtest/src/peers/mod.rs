@@ -7,6 +7,7 @@ mod echo;
 mod etcd;
 pub mod process;
 mod redis;
+mod servers;
 pub mod sidelock;
 mod zookeeper;
 
@@ -259,11 +260,11 @@ async fn start(system: System, binaries: &Binaries) -> anyhow::Result<Box<dyn Ru
     let built = &binaries.built;
     Ok(match system {
         System::Sidelock => Box::new(sidelock::Pair::start(&binaries.sidelock).await?),
-        System::Etcd => Box::new(etcd::Etcd::start(built).await?),
+        System::Etcd => Box::new(etcd::start(built).await?),
         System::Redis => Box::new(redis::Redis::start(false).await?),
         System::RedisAlways => Box::new(redis::Redis::start(true).await?),
-        System::Zookeeper => Box::new(zookeeper::Zookeeper::start().await?),
-        System::Consul => Box::new(consul::Consul::start(built).await?),
+        System::Zookeeper => Box::new(zookeeper::start().await?),
+        System::Consul => Box::new(consul::start(built).await?),
         System::Dapr => Box::new(dapr::Dapr::start(built).await?),
         System::Echo => Box::new(echo::Echo::start().await?),
     })

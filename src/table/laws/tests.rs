@@ -61,6 +61,7 @@ fn session(id: u64, seq: u64) -> Session {
         listed: None,
         seq: Seq(seq),
         acked: Seq(seq - 1),
+        ending: None,
     }
 }
 

@@ -10,7 +10,7 @@ use super::error::{
     raw_tokens, session_key, token, tokens,
 };
 use super::read::history_record;
-use super::request::priority;
+use super::request::{end_cause, priority};
 use super::{Outcome, applied_reply, operate_reply};
 use crate::table::command::{Break, Command, OperateReply, OperationReply, Policy};
 use crate::table::id::{DelayNumber, Generation, RenewalNumber, Revision, Seq, SessionId, Token};
@@ -252,6 +252,10 @@ impl From<&Session> for disk::Session {
             seq: session.seq.0,
             acked: session.acked.0,
             listed: session.listed.map_or(0, |listed| listed.0),
+            ending: session
+                .ending
+                .map_or(v1::EndCause::Unspecified, v1::EndCause::from)
+                .into(),
         }
     }
 }
@@ -269,6 +273,10 @@ impl TryFrom<disk::Session> for Session {
             seq: Seq(session.seq),
             acked: Seq(session.acked),
             listed: (session.listed > 0).then_some(RenewalNumber(session.listed)),
+            ending: match session.ending {
+                0 => None,
+                cause => Some(end_cause("Session.ending", cause)?),
+            },
         })
     }
 }

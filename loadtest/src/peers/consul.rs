@@ -60,7 +60,7 @@ pub async fn start(built: &Path) -> anyhow::Result<Servers> {
         processes,
         url: leader.expect("it was waited for"),
         version: first_line(Command::new(&binary).arg("version")),
-        folder,
+        _folder: folder,
     })
 }
 

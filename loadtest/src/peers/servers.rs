@@ -11,7 +11,7 @@ pub struct Servers {
     pub url: String,
     pub version: String,
     /// Dropped last: they write to it.
-    pub folder: tempfile::TempDir,
+    pub _folder: tempfile::TempDir,
 }
 
 impl Running for Servers {

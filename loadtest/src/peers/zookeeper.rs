@@ -77,6 +77,6 @@ pub async fn start() -> anyhow::Result<Servers> {
             "ZooKeeper ${Version}",
             "zookeeper",
         ])),
-        folder,
+        _folder: folder,
     })
 }

@@ -80,6 +80,8 @@ bugs! {
     DeadlockMissed by "model",
     /// The oldest waiter of a deadlock is the victim.
     OldestIsVictim by "model",
+    /// An order of locks that contradicts another is not noticed.
+    InversionMissed by "model",
     /// A lock opens at once after its holder died.
     LockDelaySkipped by "model",
     /// A second death shortens a lock-delay that runs.

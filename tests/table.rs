@@ -10,14 +10,17 @@
 //!     break LOCK [force]           reopen LOCK delay=N      policy PREFIX [delay=MS] [limit=N] [waiters=N] | none
 //!     verify LOCK TOKEN            show LOCK    history LOCK    trim REVISION
 //!     repeat N: COMMAND; COMMAND   with `%` for the turn; tells the last reply
+//!     order | deadlocks | waits | sessions | why LOCK         as operators see them
 //!     watch                        from here on `changed LOCK` is shown too
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use sidelock::table::command::*;
 use sidelock::table::id::*;
+use sidelock::table::survey::Survey;
 use sidelock::table::{Table, laws};
 
 use tell::kebab;
@@ -179,6 +182,11 @@ impl Script {
             }
             "show" => quiet(self.show(&name(rest))),
             "history" => Some((String::from("newest first"), self.history(&name(rest)))),
+            "order" | "deadlocks" | "waits" | "sessions" | "why" => {
+                let ask = survey(verb, rest)?;
+                let found = self.table.survey(&ask, |at| Duration::from_secs(at.0));
+                Some(self.findings(&found))
+            }
             "again" => {
                 let (session, seq) = rest.split_once(" seq=")?;
                 let key = (self.sessions[session], seq.parse().ok()?);
@@ -340,6 +348,17 @@ impl Script {
             effects.iter().filter_map(|it| self.effect(it)).collect(),
         )
     }
+}
+
+fn survey(verb: &str, rest: &str) -> Option<Survey> {
+    Some(match verb {
+        "order" => Survey::Order,
+        "deadlocks" => Survey::Deadlocks { limit: 3 },
+        "waits" => Survey::Waits,
+        "sessions" => Survey::Sessions,
+        "why" => Survey::Why(name(rest)),
+        _ => return None,
+    })
 }
 
 fn name(text: &str) -> LockName {

@@ -2,9 +2,11 @@
 //! In: committed commands, in log order. Out: a reply, effects in order, the keys that changed.
 //! Never: a waiter left that could be granted, or a cycle left standing, when it returns.
 
+use super::claim::Ending;
 use super::command::{Command, Effect, EndCause, Reply};
 use super::deadlock::Deadlock;
 use super::few::Few;
+use super::history::told;
 use super::id::{DelayNumber, LockName};
 use super::state::{Key, OwnerKey, Table};
 use super::verify::FREE_LOCKS_MAX;
@@ -110,7 +112,11 @@ impl Table {
     }
 
     fn end_victim(&mut self, step: &mut Step, deadlock: Deadlock) {
-        let revision = self.leave(step, deadlock.victim, EndCause::Deadlock);
+        let ending = Ending {
+            cycle: told(&deadlock.cycle),
+            ..Ending::of(EndCause::Deadlock)
+        };
+        let revision = self.end(step, deadlock.victim, ending);
         step.effects.push(Effect::ClaimEnded {
             claim: deadlock.victim,
             revision,
@@ -127,6 +133,11 @@ impl Table {
                 continue;
             };
             let revision = lock.revision;
+            if !lock.queue.is_empty() {
+                self.contended.insert(name.clone());
+            } else if !self.contended.is_empty() {
+                self.contended.remove(&name);
+            }
             if lock.is_idle() {
                 if lock.newest.any.is_some() {
                     self.free.insert((revision, name.clone()));

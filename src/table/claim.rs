@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::apply::Step;
 use super::command::{
-    Acquire, Effect, EndCause, Grant, OperationReply, Party, Refusal, Release, Was,
+    Acquire, CycleEdge, Effect, EndCause, Grant, OperationReply, Party, Refusal, Release, Was,
 };
 use super::delegation::Patience;
+use super::history::told;
 use super::id::{ClaimRef, LockName, OwnerId, Revision, Token};
 use super::state::{
     Claim, Closed, HistoryEvent, Key, Lock, OwnerKey, PartyEntry, Place, Stage, Table,
@@ -24,6 +25,8 @@ pub(super) struct Ending {
     /// As measured by the sidecar: waited, held.
     pub(super) measured: Option<(u64, u64)>,
     pub(super) note: Arc<str>,
+    /// Of a deadlock.
+    pub(super) cycle: Arc<[CycleEdge]>,
     /// Whether history is to tell it.
     pub(super) told: bool,
 }
@@ -34,6 +37,7 @@ impl Ending {
             cause,
             measured: None,
             note: Arc::default(),
+            cycle: Arc::default(),
             told: true,
         }
     }
@@ -86,7 +90,8 @@ impl Table {
         if let Some(deadlock) = self.find_deadlock(&owner)
             && deadlock.victim == name
         {
-            self.record(step, name, HistoryEvent::Deadlocked);
+            let cycle = told(&deadlock.cycle);
+            self.record(step, name, HistoryEvent::Deadlocked { cycle });
             self.withdraw(name, place);
             return OperationReply::Refused(Refusal::Deadlock(deadlock.cycle));
         }
@@ -167,6 +172,7 @@ impl Table {
         let event = match &claim.stage {
             Stage::Waiting { .. } => HistoryEvent::Left {
                 cause: ending.cause,
+                cycle: ending.cycle,
             },
             Stage::Holding { tokens, .. } => HistoryEvent::Ended {
                 tokens: tokens.clone(),
@@ -227,13 +233,14 @@ impl Table {
     }
 
     /// A live claim as shown to others.
-    pub(super) fn party(&self, name: ClaimRef) -> Party {
+    pub fn party(&self, name: ClaimRef) -> Party {
         let claim = self.claims.get(&name).expect(CLAIM_IS_LIVE);
         Party {
             claim: name,
             claim_id: claim.claim_id.clone(),
             owner: claim.owner.clone(),
             identity: self.identity_of(name.session),
+            trace_id: claim.trace_id.clone(),
         }
     }
 
@@ -325,6 +332,7 @@ impl Table {
             lock.newest.granted(want.mode, *token);
             self.touch(step, &want.name, revision);
         }
+        self.note_order(step, name, &wants, revision);
         self.parties.remove(&waiting);
         self.parties.insert(PartyEntry {
             holds: true,

@@ -9,6 +9,7 @@ use super::id::{
     ClaimId, ClaimRef, DelayNumber, Generation, LockName, OwnerId, RenewalNumber, Revision, Seq,
     SessionId, SessionKey, Token,
 };
+use super::order::Inversion;
 use super::token::TokenBlock;
 
 /// One change of one shard's table. An entry of the log holds many, applied in order.
@@ -270,6 +271,15 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As clients and logs have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Exclusive => "exclusive",
+            Self::Shared => "shared",
+            Self::Semaphore { .. } => "semaphore",
+        }
+    }
+
     /// The limit that a claim of permits states.
     pub fn limit(self) -> Option<u32> {
         match self {
@@ -546,6 +556,8 @@ pub struct Party {
     pub owner: OwnerId,
     /// Its sidecar.
     pub identity: Arc<str>,
+    /// The W3C trace id of its request, or empty.
+    pub trace_id: Arc<str>,
 }
 
 /// One edge of a deadlock: `waiter` waits for `lock`, which `blocker` holds or is before it in the queue of.
@@ -604,6 +616,8 @@ pub enum Effect {
         revision: Revision,
         /// Somebody would not wait: if a local claim uses the lock, that is to be said now.
         answer: bool,
+        /// The first who waits for it; `None` if another limit of the semaphore is all there is to it.
+        wanted_by: Option<Party>,
     },
     /// Somebody else reads a delegated lock: its session should make its claims known by name. (No command
     /// has this effect; the leader tells it for a reader.)
@@ -647,6 +661,8 @@ pub enum Effect {
         /// For how long.
         delay_ms: u32,
     },
+    /// Locks of these classes are taken in contradicting orders, seen for the first time.
+    OrderInverted(Inversion),
     /// Something visible of this lock changed (for watchers).
     LockChanged {
         /// Which lock.

@@ -143,7 +143,12 @@ impl Table {
         })
     }
 
-    fn claims_of_owner(&self, owner: &OwnerKey, holds: bool) -> impl Iterator<Item = ClaimRef> {
+    /// Those claims of an owner that hold, or those that wait, by seq.
+    pub(super) fn claims_of_owner(
+        &self,
+        owner: &OwnerKey,
+        holds: bool,
+    ) -> impl DoubleEndedIterator<Item = ClaimRef> {
         let session = owner.0;
         let entry = |seq| PartyEntry {
             owner: owner.clone(),

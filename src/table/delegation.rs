@@ -256,10 +256,13 @@ impl Table {
         let Some(Pledge::Given { recall, .. }) = self.pledges.get(&claim) else {
             return;
         };
+        let mut locks = self.claims[&claim].locks.iter();
+        let first = locks.find_map(|want| self.locks.get(&want.name)?.queue.values().next());
         step.effects.push(Effect::Recalled {
             claim,
             revision: self.counters.revision,
             answer: *recall == Recall::AnswerWanted,
+            wanted_by: first.map(|waiter| self.party(*waiter)),
         });
     }
 
@@ -346,6 +349,7 @@ impl Table {
             claim_id: user.claim_id.clone(),
             owner: user.owner.clone(),
             identity: self.identity_of(name.session),
+            trace_id: user.trace_id.clone(),
         })
     }
 

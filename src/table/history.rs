@@ -5,12 +5,39 @@ use std::sync::Arc;
 
 use super::apply::Step;
 use super::claim::CLAIM_IS_LIVE;
-use super::command::{User, Want};
+use super::command::{CycleEdge, EndCause, User, Want};
 use super::id::{ClaimRef, Revision};
 use super::state::{HistoryEvent, HistoryRecord, Table};
 
 /// How many records are kept. The leader drops old ones by age besides (`TrimHistory`).
 pub const HISTORY_MAX: usize = 10_000;
+
+/// Most edges of a deadlock that its record keeps. A cycle of more owners is no mistake of one program but of
+/// the way that all of them take their locks, which the first edges show as well.
+pub const CYCLE_TOLD_MAX: usize = 32;
+
+impl HistoryEvent {
+    /// The cycle, if this is the end of a deadlock's victim.
+    pub fn cycle(&self) -> Option<&Arc<[CycleEdge]>> {
+        match self {
+            Self::Deadlocked { cycle }
+            | Self::Left {
+                cause: EndCause::Deadlock,
+                cycle,
+            } => Some(cycle),
+            Self::Queued
+            | Self::Granted { .. }
+            | Self::Ended { .. }
+            | Self::Left { .. }
+            | Self::BreakAsked { .. } => None,
+        }
+    }
+}
+
+/// What history keeps of a cycle.
+pub(super) fn told(cycle: &[CycleEdge]) -> Arc<[CycleEdge]> {
+    cycle.iter().take(CYCLE_TOLD_MAX).cloned().collect()
+}
 
 impl Table {
     /// The next revision: every transition has its own.
@@ -56,11 +83,14 @@ impl Table {
             identity: self.identity_of(name.session),
             trace_id: user.trace_id,
         };
+        if record.event.cycle().is_some() {
+            self.deadlocks.insert(revision);
+        }
         self.history.insert(revision, record);
         if self.history.len() > HISTORY_MAX
             && let Some((oldest, _)) = self.history.pop_first()
         {
-            self.dropped = oldest;
+            self.forget_history(oldest);
         }
         revision
     }
@@ -70,8 +100,13 @@ impl Table {
         while let Some(oldest) = self.history.first_entry()
             && *oldest.key() <= up_to
         {
-            self.dropped = *oldest.key();
-            oldest.remove();
+            let (oldest, _) = oldest.remove_entry();
+            self.forget_history(oldest);
         }
+    }
+
+    fn forget_history(&mut self, at: Revision) {
+        self.deadlocks.remove(&at);
+        self.dropped = at;
     }
 }

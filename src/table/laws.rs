@@ -11,8 +11,12 @@ use super::queue::{Limits, Load};
 use super::session::REPLIES_MAX;
 use super::state::{Lock, PartyEntry, Place, Stage, Table};
 use super::verify::FREE_LOCKS_MAX;
+use order::{
+    contended_locks_are_listed, deadlocks_are_indexed, inversions_are_the_cycles, order_is_as_seen,
+};
 use waits::{Ahead, no_deadlock_remains, no_waiter_could_be_granted};
 
+mod order;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -37,6 +41,10 @@ pub const LAWS: &[(&str, Law)] = &[
     ("replies_are_kept_until_acked", replies_are_kept_until_acked),
     ("counters_lead", counters_lead),
     ("history_is_bounded", history_is_bounded),
+    ("deadlocks_are_indexed", deadlocks_are_indexed),
+    ("contended_locks_are_listed", contended_locks_are_listed),
+    ("order_is_as_seen", order_is_as_seen),
+    ("inversions_are_the_cycles", inversions_are_the_cycles),
     ("promotion_follows_passes", promotion_follows_passes),
     ("holders_are_compatible", holders_are_compatible),
     (

@@ -19,6 +19,7 @@ pub mod queue;
 
 pub mod delegation;
 pub mod history;
+pub mod order;
 pub mod policy;
 mod returned;
 pub mod token;
@@ -26,7 +27,9 @@ mod trial;
 pub mod verify;
 
 pub mod attachment;
+pub mod contention;
 pub mod stored;
+pub mod survey;
 pub mod view;
 
 pub mod laws;

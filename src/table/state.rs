@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::command::{EndCause, Mode, OperationReply, Policy, Want};
+use super::command::{CycleEdge, EndCause, Mode, OperationReply, Policy, Want};
 use super::delegation::Pledge;
 use super::holders::Holders;
 use super::id::{
     ClaimId, ClaimRef, DelayNumber, Generation, LockName, OwnerId, RenewalNumber, Revision, Seq,
     SessionId, SessionKey, Token,
 };
+use super::order::{LockClass, OrderEdge};
 use super::queue::{Limits, Load};
 use crate::planted::{self, Bug};
 
@@ -34,10 +35,16 @@ pub struct Table {
     pub(super) recalled: BTreeSet<ClaimRef>,
     /// The live claims of each owner, those that wait first. Derived from `claims`.
     pub(super) parties: BTreeSet<PartyEntry>,
+    /// Locks that somebody waits for. Derived from `locks`.
+    pub(super) contended: BTreeSet<LockName>,
     /// Free locks that are remembered for their newest tokens, by last change. Derived from `locks`.
     pub(super) free: BTreeSet<(Revision, LockName)>,
     pub(super) policies: BTreeMap<Arc<str>, Policy>,
     pub(super) history: BTreeMap<Revision, HistoryRecord>,
+    /// Of `history`, what tells of a deadlock. Derived.
+    pub(super) deadlocks: BTreeSet<Revision>,
+    /// Which classes of locks were held while which were taken.
+    pub(super) order: BTreeMap<(LockClass, LockClass), OrderEdge>,
     /// Not state: what but history changed since the last [`Table::take_changes`].
     pub(super) dirty: BTreeSet<Key>,
     /// Not state: the last revision of history that [`Table::take_changes`] told of.
@@ -54,6 +61,21 @@ pub struct Changes {
     /// History up to here is to be deleted. It comes in order and goes in order, so two numbers tell more
     /// cheaply than a key for each record.
     pub history_dropped: Revision,
+}
+
+/// See [`Table::sizes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Locks that are used or remembered.
+    pub locks: usize,
+    /// Claims that wait or hold.
+    pub claims: usize,
+    /// Of those, how many wait.
+    pub waiting: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Locks kept by sidecars.
+    pub delegations: usize,
 }
 
 /// One sequential party of the shard: claims of one owner never run beside each other.
@@ -81,6 +103,8 @@ pub struct Counters {
     pub delay: DelayNumber,
     /// The last place given out in a queue.
     pub arrival: u64,
+    /// How often an order of classes was seen that there was no room to note.
+    pub order_missed: u64,
 }
 
 /// The lease between one sidecar and this shard.
@@ -253,9 +277,14 @@ pub enum HistoryEvent {
     Left {
         /// Why.
         cause: EndCause,
+        /// With [`EndCause::Deadlock`], the cycle, or its first edges.
+        cycle: Arc<[CycleEdge]>,
     },
     /// It was refused because it closed a cycle.
-    Deadlocked,
+    Deadlocked {
+        /// The cycle, or its first edges.
+        cycle: Arc<[CycleEdge]>,
+    },
     /// An operator asked its sidecar to let go.
     BreakAsked {
         /// Operator and reason.
@@ -282,6 +311,8 @@ pub enum Key {
     History(Revision),
     /// What is special about a live claim.
     Pledge(ClaimRef),
+    /// That a lock of the first class was held while one of the second was taken.
+    Order(LockClass, LockClass),
 }
 
 /// The value of a [`Key`], borrowed from the table or about to be loaded into one.
@@ -310,6 +341,8 @@ pub enum Object {
     Policy(Policy),
     /// See [`Key::History`].
     History(HistoryRecord),
+    /// See [`Key::Order`].
+    Order(OrderEdge),
 }
 
 impl PartialEq for Table {
@@ -325,9 +358,12 @@ impl PartialEq for Table {
             pledges,
             recalled,
             parties,
+            contended,
             free,
             policies,
             history,
+            deadlocks,
+            order,
             dirty: _,
             told: _,
             dropped: _,
@@ -341,9 +377,12 @@ impl PartialEq for Table {
             && *pledges == other.pledges
             && *recalled == other.recalled
             && *parties == other.parties
+            && *contended == other.contended
             && *free == other.free
             && *policies == other.policies
             && *history == other.history
+            && *deadlocks == other.deadlocks
+            && *order == other.order
     }
 }
 
@@ -428,6 +467,23 @@ impl Table {
     /// All policies, by prefix.
     pub fn policies(&self) -> impl Iterator<Item = (&Arc<str>, &Policy)> {
         self.policies.iter()
+    }
+
+    /// How much there is of everything.
+    pub fn sizes(&self) -> Sizes {
+        let given = |pledge: &&Pledge| matches!(pledge, Pledge::Given { .. });
+        let queues = self
+            .contended
+            .iter()
+            .filter_map(|name| self.locks.get(name));
+        let waiting: BTreeSet<&ClaimRef> = queues.flat_map(|lock| lock.queue.values()).collect();
+        Sizes {
+            waiting: waiting.len(),
+            locks: self.locks.len(),
+            claims: self.claims.len(),
+            sessions: self.sessions.len(),
+            delegations: self.pledges.values().filter(given).count(),
+        }
     }
 
     /// The counters.

@@ -56,6 +56,10 @@ impl Table {
             Key::Lock(name) => self.locks.get(name).map(|lock| stored_lock(lock)),
             Key::Policy(prefix) => self.policies.get(prefix).copied().map(Object::Policy),
             Key::History(at) => self.history.get(at).cloned().map(Object::History),
+            Key::Order(before, after) => {
+                let edge = self.order.get(&(before.clone(), after.clone()));
+                edge.cloned().map(Object::Order)
+            }
         }
     }
 
@@ -78,6 +82,11 @@ impl Table {
         let policies = policies.map(|(name, it)| (Key::Policy(name.clone()), Object::Policy(*it)));
         let history = self.history.iter();
         let history = history.map(|(at, it)| (Key::History(*at), Object::History(it.clone())));
+        let order = self.order.iter();
+        let order = order.map(|((before, after), it)| {
+            let key = Key::Order(before.clone(), after.clone());
+            (key, Object::Order(it.clone()))
+        });
         counters
             .into_iter()
             .chain(sessions)
@@ -87,6 +96,7 @@ impl Table {
             .chain(policies)
             .chain(history)
             .chain(pledges)
+            .chain(order)
     }
 
     /// A table of stored objects, in any order. Nothing of it is to be stored again.
@@ -109,6 +119,7 @@ impl Table {
         }
         table.link_pledges()?;
         table.link_locks()?;
+        table.link_history();
         table.told = table.counters.revision;
         Ok(table)
     }
@@ -145,6 +156,9 @@ impl Table {
             }
             (Key::Policy(prefix), Object::Policy(it)) => self.policies.insert(prefix, it).is_some(),
             (Key::History(at), Object::History(it)) => self.history.insert(at, it).is_some(),
+            (Key::Order(before, after), Object::Order(it)) => {
+                self.order.insert((before, after), it).is_some()
+            }
             (
                 Key::Counters
                 | Key::Session(_)
@@ -153,7 +167,8 @@ impl Table {
                 | Key::Pledge(_)
                 | Key::Lock(_)
                 | Key::Policy(_)
-                | Key::History(_),
+                | Key::History(_)
+                | Key::Order(..),
                 _mismatch,
             ) => return Err(LoadError::Mismatch(key)),
         };
@@ -225,6 +240,9 @@ impl Table {
 
     fn link_locks(&mut self) -> Result<(), LoadError> {
         for (name, lock) in &self.locks {
+            if !lock.queue.is_empty() {
+                self.contended.insert(name.clone());
+            }
             if !lock.is_idle() {
                 continue;
             }
@@ -234,6 +252,12 @@ impl Table {
             self.free.insert((lock.revision, name.clone()));
         }
         Ok(())
+    }
+
+    fn link_history(&mut self) {
+        let deadlocks = self.history.iter();
+        let deadlocks = deadlocks.filter(|(_, record)| record.event.cycle().is_some());
+        self.deadlocks = deadlocks.map(|(at, _)| *at).collect();
     }
 }
 

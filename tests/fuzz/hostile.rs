@@ -140,6 +140,10 @@ pub fn operation(dice: &mut Dice, known: &Known) -> v1::Operation {
         generation: dice.near32(&[known.generation]),
         seq: dice.near(&[mostly, mostly, mostly, mostly, mostly.saturating_sub(1)]),
         acked: dice.near(&[known.acked, mostly.saturating_sub(2)]),
+        traceparent: dice.text(&[
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ]),
         operation: (!dice.once_in(64)).then_some(operation),
     }
 }

@@ -58,7 +58,7 @@ thread_local! {
     static FACE: LazyCell<(Runtime, Router)> = const { LazyCell::new(|| {
         let runtime = Builder::new_current_thread().enable_all().build();
         let config = Config { operator_routes: true, ..Config::default() };
-        (runtime.expect("a runtime"), router(Arc::new(refuser::Refuser), config))
+        (runtime.expect("a runtime"), router(Arc::new(refuser::Refuser::default()), config))
     }) };
 }
 

@@ -148,6 +148,11 @@ fn event(dice: &mut Dice, heard: &Heard) -> v1::Event {
             claim,
             revision,
             answer: dice.once_in(2),
+            wanted_by: dice.once_in(2).then(|| v1::Party {
+                claim_id: dice.text(&["c1"]),
+                owner: dice.text(&["c1"]),
+                ..v1::Party::default()
+            }),
         }),
         9 => Wire::Wanted(v1::Wanted { claim }),
         10 => Wire::Refused(v1::Refused {
@@ -170,7 +175,7 @@ fn answer(dice: &mut Dice, heard: &Heard) -> v1::QueryReply {
         revision: dice.near(&[heard.revision]),
         ..v1::Lock::default()
     };
-    let reply = match dice.below(5) {
+    let reply = match dice.below(6) {
         0 => Reply::Lock(lock),
         1 => Reply::Locks(v1::Locks {
             locks: vec![lock],
@@ -183,6 +188,12 @@ fn answer(dice: &mut Dice, heard: &Heard) -> v1::QueryReply {
         }),
         3 => Reply::Broken(v1::Broken {
             outcome: dice.near32(&[1]).cast_signed(),
+        }),
+        4 => Reply::Findings(v1::Findings {
+            findings: Some(v1::findings::Findings::Why(v1::Why {
+                name: dice.text(&hostile::LOCKS),
+                ..v1::Why::default()
+            })),
         }),
         _ => Reply::Error(dice.near32(&[1, 2, 3, 4, 5]).cast_signed()),
     };

@@ -21,6 +21,8 @@ pub enum Told {
     ClaimEnded(ClaimRef, EndCause),
     BreakAsked(ClaimRef),
     Delay(LockName, DelayNumber, u32),
+    /// The edge that closes a cycle of so many classes.
+    Inverted((String, String), usize),
 }
 
 /// A history record, by what it is about.
@@ -111,6 +113,11 @@ impl Heard {
                 delay,
                 delay_ms,
             } => Told::Delay(lock, delay, delay_ms),
+            Effect::OrderInverted(inversion) => {
+                let classes = inversion.classes;
+                let edge = (classes[0].to_string(), classes[1].to_string());
+                Told::Inverted(edge, classes.len())
+            }
             Effect::LockChanged { lock, revision } => {
                 self.revisions.push(revision);
                 self.changed.push(lock);
@@ -195,8 +202,8 @@ pub fn past(record: &HistoryRecord) -> Past {
         HistoryEvent::Queued => Past::Queued(name),
         HistoryEvent::Granted { tokens } => Past::Granted(name, numbers(tokens)),
         HistoryEvent::Ended { tokens, cause, .. } => Past::Ended(name, numbers(tokens), *cause),
-        HistoryEvent::Left { cause } => Past::Left(name, *cause),
-        HistoryEvent::Deadlocked => Past::Deadlocked(name),
+        HistoryEvent::Left { cause, .. } => Past::Left(name, *cause),
+        HistoryEvent::Deadlocked { .. } => Past::Deadlocked(name),
         HistoryEvent::BreakAsked { .. } => Past::BreakAsked(name),
     }
 }
@@ -228,5 +235,6 @@ pub fn party(claim: &Claim) -> Party {
         claim_id: claim_id(claim.name),
         owner: claim.owner.clone(),
         identity: identity(),
+        trace_id: "".into(),
     }
 }

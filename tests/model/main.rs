@@ -4,6 +4,7 @@
 
 mod deadlock;
 mod heard;
+mod order;
 mod regress;
 mod run;
 mod schedule;
@@ -56,6 +57,7 @@ const OUTCOMES: &[&str] = &[
     "broken by force",
     "promoted",
     "history trimmed",
+    "orders inverted",
 ];
 
 #[test]

@@ -196,6 +196,11 @@ impl Run {
             let queue: Vec<_> = queue.iter().map(|claim| claim.name).collect();
             assert_eq!(order, queue, "the queue of {name}");
         }
+        let order = self.table.order().map(|(before, after, edge)| {
+            let key = (before.to_string(), after.to_string());
+            (key, (edge.count, !edge.closes.is_empty()))
+        });
+        assert_eq!(order.collect::<BTreeMap<_, _>>(), self.slow.orders.edges);
         let known = |name: &LockName| self.table.lock(name).is_some();
         assert!(
             self.slow.closed.iter().all(|(name, _, _)| known(name)),
@@ -218,6 +223,7 @@ impl Run {
                 Told::Delay(..) => "closed for a delay",
                 Told::SessionEnded(..) => "session ended",
                 Told::Timer(..) => "timer",
+                Told::Inverted(..) => "orders inverted",
             });
         }
         if matches!(command, Command::TrimHistory { .. }) {

@@ -15,6 +15,7 @@ use sidelock::table::id::{
 };
 
 use super::heard::{Heard, Move, Past, Told};
+use super::order::Orders;
 
 /// A session as its sidecar would remember it.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ pub struct Slow {
     /// What this step told the outside and left in history.
     pub told: Vec<Told>,
     pub past: Vec<Past>,
+    /// Which classes of locks were held while which were taken.
+    pub orders: Orders,
     /// The grants and victims that the real table chose in this step, in order.
     moves: VecDeque<Move>,
 }
@@ -256,18 +259,16 @@ impl Slow {
     }
 
     fn end_session(&mut self, id: SessionId, cause: EndCause) {
-        let ended = |claim: &Claim| claim.name.session == id;
-        let names: Vec<ClaimRef> = self
-            .claims
-            .iter()
-            .filter(|claim| ended(claim))
-            .map(|claim| claim.name)
-            .collect();
-        for name in names {
-            self.end_claim(name, cause);
+        self.told.push(Told::SessionEnded(id, cause));
+        // Whoever waits leaves first, so that nothing of the session stands in a line any more.
+        for waits in [true, false] {
+            let ended = |claim: &&Claim| claim.name.session == id && claim.waits() == waits;
+            let names = self.claims.iter().filter(ended).map(|claim| claim.name);
+            for name in names.collect::<Vec<ClaimRef>>() {
+                self.end_claim(name, cause);
+            }
         }
         self.sessions.retain(|session| session.id != id);
-        self.told.push(Told::SessionEnded(id, cause));
     }
 
     /// Takes a claim away; its death closes what it held for the delay of each lock.
@@ -568,6 +569,10 @@ impl Slow {
                 other.passed += 1;
             }
         }
+        let inverted = self.orders.note(&self.claims, &claim);
+        let inverted = inverted.into_iter();
+        self.told
+            .extend(inverted.map(|(edge, len)| Told::Inverted(edge, len)));
         let first = self.token + 1;
         self.token += claim.wants.len() as u64;
         let tokens: Vec<u64> = (first..=self.token).collect();

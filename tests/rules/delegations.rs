@@ -86,6 +86,11 @@ fn rule_6_a_waiter_calls_the_delegation_back_and_is_granted_with_its_return() {
     };
     assert_eq!(behind.claim, lent);
     assert_eq!(recalls(&effects), [(lent, false)]);
+    let wanted_by = effects.iter().find_map(|effect| match effect {
+        Effect::Recalled { wanted_by, .. } => wanted_by.as_ref().map(|party| party.claim.session),
+        _ => None,
+    });
+    assert_eq!(wanted_by, Some(pods[1]), "it is said for whom");
     let (reply, effects) = cell.operate(pods[0], back(lent, None, Vec::new()));
     assert!(matches!(reply, OperationReply::Returned { kept: true, .. }));
     assert_eq!(grants(&effects).len(), 1);

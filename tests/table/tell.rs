@@ -1,9 +1,16 @@
 //! Replies, effects, locks and history as the scripts tell them.
 //! In: what the table answered. Out: words. Never: a number that means nothing to a reader.
 
+use std::time::Duration;
+
+use serde_json::Value;
 use sidelock::table::command::*;
 use sidelock::table::id::*;
+use sidelock::table::order::LockClass;
 use sidelock::table::state::{HistoryEvent, HistoryRecord, Stage};
+use sidelock::table::survey::{DeadlockView, Findings};
+use sidelock::views::survey::SurveyBody;
+use sidelock::views::worth::Worth;
 
 use crate::Script;
 
@@ -138,9 +145,16 @@ impl Script {
                 tokens(&delegated.grant.tokens),
                 delegated.block.len()
             ),
-            Effect::Recalled { claim, answer, .. } => {
+            Effect::Recalled {
+                claim,
+                answer,
+                wanted_by,
+                ..
+            } => {
                 let answer = if *answer { ", in use?" } else { "" };
-                format!("recalled {}{answer}", self.claim(*claim))
+                let by = wanted_by.as_ref().map(|party| self.claim(party.claim));
+                let by = by.map_or(String::new(), |by| format!(" for {by}"));
+                format!("recalled {}{by}{answer}", self.claim(*claim))
             }
             Effect::Wanted { claim } => format!("wanted {}", self.claim(*claim)),
             Effect::Refused { claim, refusal, .. } => {
@@ -152,9 +166,66 @@ impl Script {
                 delay,
                 delay_ms,
             } => format!("closed {lock} delay={delay} {delay_ms}ms"),
+            Effect::OrderInverted(inversion) => format!(
+                "inverted {}: {} held {}, took {}",
+                classes(&inversion.classes),
+                inversion.sample.claim_id,
+                inversion.sample.held,
+                inversion.sample.taken
+            ),
             Effect::LockChanged { lock, .. } if self.watch => format!("changed {lock}"),
             Effect::LockChanged { .. } => return None,
         })
+    }
+
+    /// What operators see, with ages that are the revisions in seconds.
+    pub(crate) fn findings(&self, found: &Findings) -> (String, Vec<String>) {
+        match found {
+            Findings::Order(order) => {
+                let lines = order.edges.iter().map(|(before, after, edge)| {
+                    let sample = &edge.sample;
+                    let closes = if edge.closes.is_empty() {
+                        String::new()
+                    } else {
+                        format!(", inverted {}", classes(&edge.closes))
+                    };
+                    let (held, taken) = (&sample.held, &sample.taken);
+                    let first = format!("first {held}, {taken} by {}", sample.claim_id);
+                    format!("{before} > {after} {}x, {first}{closes}", edge.count)
+                });
+                (format!("missed={}", order.missed), lines.collect())
+            }
+            Findings::Deadlocks(deadlocks) => {
+                let line = |it: &DeadlockView| format!("{}: {}", it.victim, self.cycle(&it.edges));
+                ("newest first".into(), deadlocks.iter().map(line).collect())
+            }
+            Findings::Waits(waits) => {
+                let line = |edge: &CycleEdge| self.cycle(std::slice::from_ref(edge));
+                let lines = waits.edges.iter().map(line).collect();
+                (format!("truncated={}", waits.truncated), lines)
+            }
+            Findings::Sessions(sessions) => {
+                let lines = sessions.sessions.iter().map(|it| {
+                    let (claims, waiting) = (it.claims, it.waiting);
+                    format!("{}: claims={claims} waiting={waiting}", it.identity)
+                });
+                (format!("truncated={}", sessions.truncated), lines.collect())
+            }
+            Findings::Contention(_) => ("a table knows no times".to_owned(), Vec::new()),
+            Findings::Why(_) => {
+                let worth = Worth {
+                    linearizable: true,
+                    age: Duration::ZERO,
+                    mode: "normal",
+                };
+                let body = SurveyBody::new(worth, found);
+                let body = serde_json::to_value(body).expect("bodies are JSON");
+                let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+                let queue = body["queue"].as_array().into_iter().flatten();
+                let line = |it: &Value| format!("{} {}", text(&it["claim_id"]), text(&it["why"]));
+                (text(&body["why"]), queue.map(line).collect())
+            }
+        }
     }
 
     fn who(&self, session: SessionId) -> &str {
@@ -217,14 +288,20 @@ impl Script {
                     tokens(numbers),
                     kebab(*cause)
                 ),
-                HistoryEvent::Left { cause } => format!("left {}", kebab(*cause)),
-                HistoryEvent::Deadlocked => "deadlocked".into(),
+                HistoryEvent::Left { cause, .. } => format!("left {}", kebab(*cause)),
+                HistoryEvent::Deadlocked { .. } => "deadlocked".into(),
                 HistoryEvent::BreakAsked { note } => format!("break asked note={note:?}"),
             };
             format!("{} of {}: {what}", record.claim_id, record.identity)
         };
         records.map(tell).collect()
     }
+}
+
+/// A cycle of classes, from the first back to it.
+fn classes(cycle: &[LockClass]) -> String {
+    let round = cycle.iter().chain(cycle.first()).map(LockClass::as_str);
+    round.collect::<Vec<_>>().join(" > ")
 }
 
 fn tokens(tokens: &[Token]) -> String {

@@ -8,6 +8,7 @@ use super::super::id::{
     ClaimId, ClaimRef, DelayNumber, Generation, LockName, OwnerId, RenewalNumber, Revision, Seq,
     SessionId, SessionKey, Token,
 };
+use super::super::order::{LockClass, OrderEdge, OrderSample};
 use super::super::state::{
     Claim, Closed, Counters, HistoryEvent, HistoryRecord, Newest, PartyEntry, Place, Session,
     Stage, Table,
@@ -92,6 +93,7 @@ fn put(table: &mut Table, at: ClaimRef, claim: Claim) {
         match &claim.stage {
             Stage::Waiting { place, .. } => {
                 lock.queue.insert(*place, at);
+                table.contended.insert(want.name.clone());
             }
             Stage::Holding { tokens, .. } => {
                 lock.holders.insert(at);
@@ -121,6 +123,7 @@ fn healthy() -> Table {
             revision: Revision(20),
             delay: DelayNumber(3),
             arrival: 20,
+            order_missed: 0,
         },
         ..Table::default()
     };
@@ -169,7 +172,53 @@ fn healthy() -> Table {
         semaphore: None,
     };
     table.free.insert((Revision(7), lock("f")));
+    for (before, after, closes) in [
+        ("a", "b", &[][..]),
+        ("b", "c", &[]),
+        ("c", "a", &["c", "a", "b"]),
+    ] {
+        note(&mut table, before, after, closes);
+    }
     table
+}
+
+fn class(name: &str) -> LockClass {
+    LockClass::parse(name).expect("a valid class")
+}
+
+/// Notes an order of two classes, seen or not.
+fn note(table: &mut Table, before: &str, after: &str, closes: &[&str]) {
+    let edge = OrderEdge {
+        count: 1,
+        sample: OrderSample {
+            held: lock(&format!("{before}/1")),
+            taken: lock(after),
+            claim_id: ClaimId::parse("ann").expect("a valid id"),
+            owner: OwnerId::parse("ann").expect("a valid owner"),
+            identity: "pod".into(),
+            revision: Revision(5),
+        },
+        closes: closes.iter().map(|name| class(name)).collect(),
+    };
+    table.order.insert((class(before), class(after)), edge);
+}
+
+fn edge<'a>(table: &'a mut Table, before: &str, after: &str) -> &'a mut OrderEdge {
+    let key = (class(before), class(after));
+    table.order.get_mut(&key).expect("put by healthy()")
+}
+
+fn past(event: HistoryEvent) -> HistoryRecord {
+    HistoryRecord {
+        index: 1,
+        event,
+        locks: [].into(),
+        claim: name(1, 1),
+        claim_id: ClaimId::parse("ann").expect("a valid id"),
+        owner: OwnerId::parse("ann").expect("a valid owner"),
+        identity: "pod".into(),
+        trace_id: "".into(),
+    }
 }
 
 fn of(table: &mut Table, session: u64, seq: u64) -> &mut Claim {
@@ -282,19 +331,45 @@ const WRONGS: &[Wrong] = &[
         t.replies.extend(all);
     }),
     ("history_is_bounded", |t| {
-        let record = HistoryRecord {
-            index: 1,
-            event: HistoryEvent::Queued,
-            locks: [].into(),
-            claim: name(1, 1),
-            claim_id: ClaimId::parse("ann").expect("a valid id"),
-            owner: OwnerId::parse("ann").expect("a valid owner"),
-            identity: "pod".into(),
-            trace_id: "".into(),
-        };
+        let record = past(HistoryEvent::Queued);
         t.counters.revision = Revision(20_000);
         let all = (1..10_002).map(|at| (Revision(at), record.clone()));
         t.history.extend(all);
+    }),
+    ("deadlocks_are_indexed", |t| {
+        t.deadlocks.insert(Revision(1));
+    }),
+    ("deadlocks_are_indexed", |t| {
+        let cycle = [].into();
+        t.history
+            .insert(Revision(1), past(HistoryEvent::Deadlocked { cycle }));
+        t.deadlocks.insert(Revision(1));
+    }),
+    ("contended_locks_are_listed", |t| {
+        t.contended.pop_first();
+    }),
+    ("contended_locks_are_listed", |t| {
+        t.contended.insert(lock("f"));
+    }),
+    ("order_is_as_seen", |t| note(t, "a", "a", &[])),
+    ("order_is_as_seen", |t| edge(t, "a", "b").count = 0),
+    ("order_is_as_seen", |t| {
+        edge(t, "a", "b").sample.held = lock("ab/1")
+    }),
+    ("order_is_as_seen", |t| {
+        edge(t, "a", "b").sample.revision = Revision(21)
+    }),
+    ("order_is_as_seen", |t| {
+        (0..4_100).for_each(|number| note(t, "z", &format!("z{number}"), &[]));
+    }),
+    ("inversions_are_the_cycles", |t| {
+        edge(t, "c", "a").closes = [].into()
+    }),
+    ("inversions_are_the_cycles", |t| {
+        edge(t, "c", "a").closes = [class("c"), class("a")].into()
+    }),
+    ("inversions_are_the_cycles", |t| {
+        edge(t, "c", "a").closes = [class("a"), class("b"), class("c")].into()
     }),
     ("counters_lead", |t| t.counters.arrival = 1),
     ("counters_lead", |t| t.counters.revision = Revision(2)),

@@ -11,7 +11,7 @@ use super::error::{
 };
 use super::read::history_record;
 use super::request::{end_cause, priority};
-use super::{Outcome, applied_reply, operate_reply};
+use super::{Outcome, applied_reply, operate_reply, survey};
 use crate::table::command::{Break, Command, OperateReply, OperationReply, Policy};
 use crate::table::id::{DelayNumber, Generation, RenewalNumber, Revision, Seq, SessionId, Token};
 use crate::table::state::{Claim, Closed, Counters, Key, Newest, Object, Place, Session, Stage};
@@ -59,6 +59,7 @@ pub fn object_to_bytes(key: &Key, object: &Object) -> Vec<u8> {
         } => lock(*closed, *newest, *revision).encode_to_vec(),
         Object::Policy(policy) => disk::Policy::from(policy).encode_to_vec(),
         Object::History(record) => history_record(history_revision(key), record).encode_to_vec(),
+        Object::Order(edge) => survey::order_edge(order_classes(key), edge).encode_to_vec(),
     }
 }
 
@@ -79,6 +80,7 @@ pub fn object_from_bytes(key: &Key, bytes: &[u8]) -> Result<Object, StoredError>
             let view = HistoryView::try_from(v1::HistoryRecord::decode(bytes)?)?;
             Object::History(view.record)
         }
+        Key::Order(..) => Object::Order(v1::OrderEdge::decode(bytes)?.try_into()?),
     })
 }
 
@@ -92,7 +94,8 @@ fn reply_seq(key: &Key) -> Seq {
         | Key::Pledge(_)
         | Key::Lock(_)
         | Key::Policy(_)
-        | Key::History(_) => Seq(0),
+        | Key::History(_)
+        | Key::Order(..) => Seq(0),
     }
 }
 
@@ -106,7 +109,23 @@ fn history_revision(key: &Key) -> Revision {
         | Key::Claim(_)
         | Key::Pledge(_)
         | Key::Lock(_)
-        | Key::Policy(_) => Revision(0),
+        | Key::Policy(_)
+        | Key::Order(..) => Revision(0),
+    }
+}
+
+/// As [`reply_seq`].
+fn order_classes(key: &Key) -> (&str, &str) {
+    match key {
+        Key::Order(before, after) => (before.as_str(), after.as_str()),
+        Key::Counters
+        | Key::Session(_)
+        | Key::Reply(..)
+        | Key::Claim(_)
+        | Key::Pledge(_)
+        | Key::Lock(_)
+        | Key::Policy(_)
+        | Key::History(_) => ("", ""),
     }
 }
 
@@ -225,6 +244,7 @@ impl From<&Counters> for disk::Counters {
             revision: counters.revision.0,
             delay: counters.delay.0,
             arrival: counters.arrival,
+            order_missed: counters.order_missed,
         }
     }
 }
@@ -237,6 +257,7 @@ impl From<disk::Counters> for Counters {
             revision: Revision(counters.revision),
             delay: DelayNumber(counters.delay),
             arrival: counters.arrival,
+            order_missed: counters.order_missed,
         }
     }
 }

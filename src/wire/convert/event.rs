@@ -9,8 +9,8 @@ use super::error::{
 use super::reply::{claim_ref, grant};
 use super::request::end_cause;
 use crate::table::attachment::{AttachedClaim, Attachment};
-use crate::table::command::Effect;
-use crate::table::id::{Generation, RenewalNumber, Revision, Seq, SessionId};
+use crate::table::command::{Effect, Party};
+use crate::table::id::{ClaimRef, Generation, RenewalNumber, Revision, Seq, SessionId};
 use crate::wire::v1;
 
 /// The event by which a session learns of an effect, with that session; `None` for effects that are no
@@ -55,12 +55,9 @@ pub fn event(effect: &Effect) -> Option<(SessionId, v1::Event)> {
             claim,
             revision,
             answer,
+            wanted_by,
         } => {
-            let recalled = v1::Recalled {
-                claim: claim.seq.0,
-                revision: revision.0,
-                answer: *answer,
-            };
+            let recalled = recalled(*claim, *revision, *answer, wanted_by.as_ref());
             (claim.session, Wire::Recalled(recalled))
         }
         Effect::Wanted { claim } => {
@@ -79,11 +76,26 @@ pub fn event(effect: &Effect) -> Option<(SessionId, v1::Event)> {
             };
             (claim.session, Wire::Refused(refused))
         }
-        Effect::SessionTimer { .. } | Effect::DelayTimer { .. } | Effect::LockChanged { .. } => {
-            return None;
-        }
+        Effect::SessionTimer { .. }
+        | Effect::DelayTimer { .. }
+        | Effect::OrderInverted(_)
+        | Effect::LockChanged { .. } => return None,
     };
     Some((session, v1::Event { event: Some(event) }))
+}
+
+fn recalled(
+    claim: ClaimRef,
+    revision: Revision,
+    answer: bool,
+    wanted_by: Option<&Party>,
+) -> v1::Recalled {
+    v1::Recalled {
+        claim: claim.seq.0,
+        revision: revision.0,
+        answer,
+        wanted_by: wanted_by.map(Into::into),
+    }
 }
 
 /// The effect of which `session` is told by an event.
@@ -106,6 +118,7 @@ pub fn effect(session: SessionId, event: v1::Event) -> Result<Effect, ConvertErr
             claim: claim_ref(session, recalled.claim),
             revision: Revision(recalled.revision),
             answer: recalled.answer,
+            wanted_by: recalled.wanted_by.map(Party::try_from).transpose()?,
         },
         Wire::Wanted(wanted) => Effect::Wanted {
             claim: claim_ref(session, wanted.claim),

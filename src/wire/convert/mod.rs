@@ -5,6 +5,7 @@
 //! Encoding borrows and cannot fail (`From<&T>`); decoding consumes and can (`TryFrom`). What means
 //! something only within a session (replies, events) is converted by functions that take the session.
 
+mod contention;
 mod delegation;
 pub mod disk;
 mod error;
@@ -12,6 +13,7 @@ mod event;
 mod read;
 mod reply;
 mod request;
+mod survey;
 
 pub use error::{ConvertError, Problem};
 pub use event::{effect, event};

@@ -58,6 +58,7 @@ impl From<&LockView> for v1::Lock {
                 claim_id: holder.claim_id.to_string(),
                 owner: holder.owner.to_string(),
                 identity: holder.identity.to_string(),
+                trace_id: String::new(),
             }),
             want: Some(want(lock, holder.mode)),
             token: holder.token.get(),
@@ -72,6 +73,7 @@ impl From<&LockView> for v1::Lock {
                 claim_id: waiter.claim_id.to_string(),
                 owner: waiter.owner.to_string(),
                 identity: waiter.identity.to_string(),
+                trace_id: String::new(),
             }),
             want: Some(want(lock, waiter.mode)),
             priority: waiter.priority.into(),
@@ -164,6 +166,7 @@ pub(super) fn history_record(revision: Revision, record: &HistoryRecord) -> v1::
             claim_id: record.claim_id.to_string(),
             owner: record.owner.to_string(),
             identity: record.identity.to_string(),
+            trace_id: String::new(),
         }),
         trace_id: record.trace_id.to_string(),
         event: Some((&record.event).into()),
@@ -211,10 +214,13 @@ impl From<&HistoryEvent> for v1::history_record::Event {
                 held_ms: *held_ms,
                 note: note.to_string(),
             }),
-            HistoryEvent::Left { cause } => Self::Left(v1::HistoryLeft {
+            HistoryEvent::Left { cause, cycle } => Self::Left(v1::HistoryLeft {
                 cause: v1::EndCause::from(*cause).into(),
+                cycle: each(cycle),
             }),
-            HistoryEvent::Deadlocked => Self::Deadlocked(v1::HistoryDeadlocked {}),
+            HistoryEvent::Deadlocked { cycle } => {
+                Self::Deadlocked(v1::HistoryDeadlocked { cycle: each(cycle) })
+            }
             HistoryEvent::BreakAsked { note } => Self::BreakAsked(v1::HistoryBreakAsked {
                 note: note.to_string(),
             }),
@@ -241,8 +247,11 @@ impl TryFrom<v1::history_record::Event> for HistoryEvent {
             },
             Wire::Left(left) => Self::Left {
                 cause: end_cause("HistoryLeft.cause", left.cause)?,
+                cycle: all(left.cycle)?,
             },
-            Wire::Deadlocked(v1::HistoryDeadlocked {}) => Self::Deadlocked,
+            Wire::Deadlocked(deadlocked) => Self::Deadlocked {
+                cycle: all(deadlocked.cycle)?,
+            },
             Wire::BreakAsked(asked) => Self::BreakAsked {
                 note: asked.note.into(),
             },

@@ -294,6 +294,7 @@ impl From<&Party> for v1::Party {
             claim_id: party.claim_id.to_string(),
             owner: party.owner.to_string(),
             identity: party.identity.to_string(),
+            trace_id: party.trace_id.to_string(),
         }
     }
 }
@@ -307,6 +308,7 @@ impl TryFrom<v1::Party> for Party {
             claim_id: claim_id("Party.claim_id", &party.claim_id)?,
             owner: owner_id("Party.owner", &party.owner)?,
             identity: party.identity.into(),
+            trace_id: party.trace_id.into(),
         })
     }
 }

@@ -70,6 +70,7 @@ impl From<&Operate> for v1::Operation {
             generation: operate.generation.0,
             seq: operate.seq.0,
             acked: operate.acked.0,
+            traceparent: String::new(),
             operation: match &operate.operation {
                 Operation::Acquire(acquire) => Some(Wire::Acquire(acquire.into())),
                 Operation::Release(release) => Some(Wire::Release(release.into())),

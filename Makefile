@@ -61,6 +61,22 @@ demo: build ## Twelve workers in three languages, a dying leader, one lost updat
 	@.ci/setup demo
 	@demo/run bin/sidelock
 
+.PHONY: release
+release: build ## Build bin/sidelock-release, what is shipped: optimised as a whole (some 7 minutes more)
+	@.ci/release
+
+.PHONY: ui
+ui: build ## Test the page in headless Chromium: make ui IMAGES=1 takes the pictures of the docs anew
+	@.ci/ui bin/sidelock $(if $(IMAGES),--images docs/images)
+
+.PHONY: alerts
+alerts: ## Test the alerts with promtool, and that each has a runbook
+	@.ci/alerts
+
+.PHONY: dashboard
+dashboard: build ## Run the dashboard's queries and the runbooks' commands against a cell under load and a Prometheus
+	@.ci/dashboard bin/sidelock
+
 .PHONY: bench
 bench: build ## Measure beside etcd, Redis, ZooKeeper, ...: make bench FORM=quick|full
 	@.ci/bench $(or $(FORM),quick)

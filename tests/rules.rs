@@ -6,6 +6,8 @@
 mod cell;
 #[path = "rules/delegations.rs"]
 mod delegations;
+#[path = "rules/order.rs"]
+mod order;
 #[path = "rules/permits.rs"]
 mod permits;
 #[path = "rules/section_3.rs"]

@@ -18,9 +18,17 @@ use super::problem::{self, Problem};
 use super::query::{self, Query};
 use super::request;
 use super::router::Face;
+use super::spans::{ClaimSpan, RequestTrace};
 use super::views::{ClaimBody, ClaimList, is_over};
-use crate::sidecar::handle::{ClaimAnswer, ClaimAsk, ClaimView, ReleaseAnswer};
+use crate::sidecar::handle::{
+    ClaimAnswer, ClaimAsk, ClaimError, ClaimView, ReleaseAnswer, Unavailable,
+};
 use crate::table::id::ClaimId;
+use crate::telemetry::sidecar::Outcome;
+use crate::world::clock::{BootClock, Clock};
+
+/// A claim decided so long after the end of its wait is late.
+const LATE_AFTER: Duration = Duration::from_secs(1);
 
 const SIDELOCK_TOKEN: HeaderName = HeaderName::from_static("sidelock-token");
 const SIDELOCK_CLAIM_ID: HeaderName = HeaderName::from_static("sidelock-claim-id");
@@ -49,7 +57,7 @@ pub(super) async fn put_claim(
 ) -> Result<Response, Problem> {
     let id = query::claim_id(request.uri())?;
     Query::read(request.uri(), &[])?;
-    let trace = request::trace_id(request.headers());
+    let trace = RequestTrace::of(&request);
     let ask = read_claim(&request::json(request).await?)?;
     let answer = claim(&face, id, ask, &trace).await?;
     Ok(show_answer(&answer, false))
@@ -76,7 +84,7 @@ pub(super) async fn create_claim(
     request: Request,
 ) -> Result<Response, Problem> {
     Query::read(request.uri(), &[])?;
-    let trace = request::trace_id(request.headers());
+    let trace = RequestTrace::of(&request);
     let stream = wants_stream(&request);
     let line = stream.then(|| events::line(&request));
     let mut ask = read_claim(&request::json(request).await?)?;
@@ -111,13 +119,30 @@ async fn claim(
     face: &Face,
     id: ClaimId,
     ask: ClaimAsk,
-    trace: &Arc<str>,
+    trace: &RequestTrace,
 ) -> Result<ClaimAnswer, Problem> {
-    let answer = face.sidecar.claim(id, ask, trace.clone()).await;
+    let span = ClaimSpan::begin(trace, &id, &ask);
+    let (asked, wait) = (BootClock.now(), ask.wait);
+    let answer = face.sidecar.claim(id, ask, span.trace.clone()).await;
+    span.decided(&answer);
+    let instruments = face.sidecar.instruments();
     if let Ok(ClaimAnswer::Granted(_)) = answer {
-        face.metrics.granted();
+        instruments.granted();
     }
-    answer.map_err(|error| Problem::from(error).traced(trace))
+    let late = BootClock.now().since(asked) > wait + LATE_AFTER;
+    instruments.decided(outcome(&answer, late));
+    answer.map_err(|error| Problem::from(error).traced(&trace.id))
+}
+
+/// How a decision counts. That it is no does not matter; that there was none does.
+fn outcome(answer: &Result<ClaimAnswer, ClaimError>, late: bool) -> Outcome {
+    match answer {
+        Err(ClaimError::Unavailable(Unavailable::Draining)) => Outcome::Refused,
+        Err(ClaimError::Unavailable(_) | ClaimError::Jeopardy(_)) => Outcome::Failed,
+        Ok(_) | Err(_) if late => Outcome::Late,
+        Ok(_) => Outcome::Granted,
+        Err(_) => Outcome::Refused,
+    }
 }
 
 fn show_answer(answer: &ClaimAnswer, created: bool) -> Response {

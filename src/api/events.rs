@@ -22,7 +22,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::line::Line;
-use super::lock_views::LockBody;
+use super::lock_views::worth_of;
 use super::node_views::ModeBody;
 use super::problem::{self, Problem};
 use super::views::{self, ClaimBody};
@@ -31,6 +31,7 @@ use crate::sidecar::handle::{
     ClaimError, ClaimEvent, Consistency, LockView, Read, Sidecar, Unavailable,
 };
 use crate::table::id::{ClaimId, LockName, Revision};
+use crate::views::locks::LockBody;
 
 /// The media type of a stream.
 pub(super) const MEDIA_TYPE: &str = "text/event-stream";
@@ -235,7 +236,8 @@ impl LockStream {
             linearizable,
             age,
         };
-        let body = LockBody::new(&about, &view, self.sidecar.current_mode());
+        let worth = worth_of(&about, self.sidecar.current_mode());
+        let body = LockBody::new(worth, &view);
         let mut text = String::new();
         write_event(&mut text, body.event_word(), view.revision.0, &body);
         self.shown = Some(view);

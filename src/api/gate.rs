@@ -14,10 +14,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tower::{Layer, Service};
 
+use super::metrics;
 use super::problem::{Code, Problem};
 use super::request;
 use super::router::Face;
+use super::spans::RequestTrace;
 use crate::sidecar::handle::SidecarMode;
+use crate::telemetry::traces::Trail;
 
 /// In every answer: what the sidecar can do at the moment.
 pub(super) const SIDELOCK_MODE: HeaderName = HeaderName::from_static("sidelock-mode");
@@ -74,13 +77,14 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let gate = self.gate.clone();
         let asked = Asked::of(&request);
         if let Err(problem) = gate.admit(&request) {
             let response = gate.finish(&asked, problem.into_response());
             return Box::pin(std::future::ready(Ok(response)));
         }
+        let trail = RequestTrace::begin(&mut request, gate.route);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let response = match AssertUnwindSafe(answer).catch_unwind().await {
@@ -92,8 +96,19 @@ where
                         .into_response()
                 }
             };
-            Ok(gate.finish(&asked, response))
+            let response = gate.finish(&asked, response);
+            answered(&trail, &response);
+            Ok(response)
         })
+    }
+}
+
+/// Notes the answer in the span of the request.
+fn answered(trail: &Trail, response: &Response) {
+    let status = response.status();
+    trail.set("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        trail.fail("");
     }
 }
 
@@ -159,9 +174,8 @@ impl Gate {
                 .headers_mut()
                 .insert(SIDELOCK_MODE, mode_value(mode));
         }
-        self.face
-            .metrics
-            .answered(self.route, &asked.method, response.status());
+        let instruments = self.face.sidecar.instruments();
+        metrics::answered(instruments, self.route, &asked.method, response.status());
         response
     }
 }

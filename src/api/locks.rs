@@ -11,14 +11,16 @@ use axum::response::Response;
 use super::body::{self, BreakRequest, VerifyRequest};
 use super::claims::json;
 use super::events;
-use super::history_views::HistoryList;
-use super::lock_views::{BreakBody, LockBody, LockList, VerifyBody, consistency_word};
+use super::lock_views::{BreakBody, VerifyBody, worth_of};
 use super::problem::{self, Code, Problem};
 use super::query::{self, Query};
 use super::request;
 use super::router::Face;
 use crate::sidecar::handle::{BreakAnswer, Read};
 use crate::table::id::Revision;
+use crate::views::history::HistoryList;
+use crate::views::locks::{LockBody, LockList};
+use crate::views::worth::Worth;
 
 const SIDELOCK_CONSISTENCY: HeaderName = HeaderName::from_static("sidelock-consistency");
 
@@ -42,8 +44,9 @@ pub(super) async fn list_locks(
     let query = Query::read(request.uri(), KNOWN)?.locks()?;
     drop(request);
     let (about, page) = split(face.sidecar.locks(query).await?);
-    let list = LockList::new(&about, &page, face.sidecar.current_mode());
-    Ok(worth(&about, json(&list)))
+    let read = worth_of(&about, face.sidecar.current_mode());
+    let list = LockList::new(read, &page.items, page.next_cursor.as_deref());
+    Ok(worth(read, json(&list)))
 }
 
 /// Show a lock
@@ -82,8 +85,8 @@ pub(super) async fn get_lock(
             .lock(&name, consistency, after, poll.wait)
             .await?,
     );
-    let body = LockBody::new(&about, &view, face.sidecar.current_mode());
-    Ok(worth(&about, json(&body)))
+    let read = worth_of(&about, face.sidecar.current_mode());
+    Ok(worth(read, json(&LockBody::new(read, &view))))
 }
 
 /// Stream the changes of a lock
@@ -130,7 +133,9 @@ pub(super) async fn get_lock_history(
         .page(|cursor| cursor.len() <= 20 && cursor.parse::<u64>().is_ok())?;
     drop(request);
     let (about, page) = split(face.sidecar.history(&name, limit, cursor).await?);
-    Ok(worth(&about, json(&HistoryList::from(&page))))
+    let list = HistoryList::new(&page.items, page.next_cursor.as_deref());
+    let read = worth_of(&about, face.sidecar.current_mode());
+    Ok(worth(read, json(&list)))
 }
 
 /// Check a fencing token
@@ -222,7 +227,7 @@ pub(super) enum LockStateParam {
     Closed,
 }
 
-fn split<T>(read: Read<T>) -> (Read<()>, T) {
+pub(super) fn split<T>(read: Read<T>) -> (Read<()>, T) {
     let Read {
         value,
         linearizable,
@@ -237,13 +242,10 @@ fn split<T>(read: Read<T>) -> (Read<()>, T) {
 }
 
 /// Says in headers what the answer is worth.
-fn worth(about: &Read<()>, mut response: Response) -> Response {
+pub(super) fn worth(read: Worth, mut response: Response) -> Response {
     let headers = response.headers_mut();
-    let word = HeaderValue::from_static(consistency_word(about.linearizable));
+    let word = HeaderValue::from_static(read.consistency());
     headers.insert(SIDELOCK_CONSISTENCY, word);
-    // Whole seconds; rounded up, since an age must not be understated.
-    let seconds = about.age.as_millis().div_ceil(1000);
-    let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
-    headers.insert(header::AGE, HeaderValue::from(seconds));
+    headers.insert(header::AGE, HeaderValue::from(read.age_seconds()));
     response
 }

@@ -19,6 +19,7 @@ use super::query::Query;
 use super::request;
 use super::router::Face;
 use crate::sidecar::handle::Unavailable;
+use crate::telemetry::registry::MEDIA_TYPE;
 
 /// Show what the sidecar can do at the moment
 #[utoipa::path(
@@ -107,9 +108,9 @@ pub(super) async fn drain(
         content_type = "application/openmetrics-text", body = String)),
 )]
 pub(super) async fn get_metrics(State(face): State<Arc<Face>>) -> Response {
-    let text = face.metrics.render(&face.sidecar.status());
+    let text = metrics::measured(&*face.sidecar).text();
     let mut response = text.into_response();
-    let media_type = HeaderValue::from_static(metrics::MEDIA_TYPE);
+    let media_type = HeaderValue::from_static(MEDIA_TYPE);
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, media_type);

@@ -5,8 +5,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::views::ms;
 use crate::sidecar::handle::{CoreLinkView, DrainView, ModeView, SessionView, StatusView, Why};
+use crate::views::words::ms;
 
 /// The reason of a mode, for people.
 fn why_text(why: Why) -> &'static str {

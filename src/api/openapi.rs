@@ -11,7 +11,7 @@ use utoipa::openapi::{
 };
 
 use super::problem::{self, Code};
-use super::{claims, docs, locks, node};
+use super::{claims, docs, locks, node, surveys};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -27,13 +27,15 @@ use super::{claims, docs, locks, node};
     tags(
         (name = "claims", description = "One claim: the request for locks, then the hold"),
         (name = "locks", description = "Who holds what"),
+        (name = "cell", description = "What is to be seen beyond single locks"),
         (name = "sidecar", description = "The sidecar itself"),
     ),
     paths(
         claims::list_claims, claims::create_claim, claims::put_claim, claims::get_claim,
         claims::renew_claim, claims::release_claim, claims::stream_claim_events,
         locks::list_locks, locks::get_lock, locks::stream_lock_events, locks::get_lock_history,
-        locks::verify_token, locks::break_lock,
+        surveys::explain_lock, locks::verify_token, locks::break_lock,
+        surveys::list_deadlocks, surveys::get_lock_order, surveys::get_waits, surveys::list_sessions, surveys::get_contention,
         node::get_mode, node::get_status, node::drain, node::livez, node::readyz, node::get_metrics,
         docs::document,
     ),

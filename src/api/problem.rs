@@ -11,9 +11,10 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
-use super::views;
 use crate::sidecar::handle::{ClaimError, ClaimView, Contention, Unavailable};
-use crate::table::command::{CycleEdge, Party};
+use crate::table::command::CycleEdge;
+use crate::views::waits::{EdgeBody, PartyBody};
+use crate::views::words::ms;
 
 /// All problem types live under this one base; the last part is the code.
 pub(super) const TYPE_BASE: &str = "https://sidelock.dev/problems/";
@@ -145,6 +146,11 @@ impl Problem {
         self
     }
 
+    /// The stable word of what it is.
+    pub(super) fn code_word(&self) -> &'static str {
+        self.0.code.word()
+    }
+
     pub(super) fn trace_id(&self) -> Option<&str> {
         self.0.trace_id.as_deref()
     }
@@ -228,7 +234,7 @@ impl Serialize for Document<'_> {
         map.serialize_entry("code", code.word())?;
         map.serialize_entry("retryable", &code.retryable())?;
         if let Some(after) = retry_after {
-            map.serialize_entry("retry_after_ms", &views::ms(*after))?;
+            map.serialize_entry("retry_after_ms", &ms(*after))?;
         }
         map.serialize_entry("trace_id", self.trace_id)?;
         for (name, value) in more {
@@ -253,12 +259,11 @@ impl From<ClaimError> for Problem {
         match error {
             ClaimError::Held(contention) => contended(Code::LockHeld, detail, &contention),
             ClaimError::WaitTimeout { waited, contention } => {
-                contended(Code::WaitTimeout, detail, &contention)
-                    .with("waited_ms", views::ms(waited))
+                contended(Code::WaitTimeout, detail, &contention).with("waited_ms", ms(waited))
             }
             ClaimError::LockDelay { lock, delay } => Self::new(Code::LockDelay, detail)
                 .with("lock", lock.as_str())
-                .with("lock_delay_ms", views::ms(delay))
+                .with("lock_delay_ms", ms(delay))
                 .after(delay),
             ClaimError::Deadlock(cycle) => Self::new(Code::Deadlock, detail)
                 .with("cycle", cycle.iter().map(edge).collect::<Value>()),
@@ -324,7 +329,7 @@ fn contended(code: Code, detail: String, contention: &Contention) -> Problem {
         .with("queue_length", contention.waiters)
         .after(contention.retry_after);
     match &contention.holder {
-        Some(holder) => problem.with("holder", party(holder)),
+        Some(holder) => problem.with("holder", json!(PartyBody::from(&**holder))),
         None => problem,
     }
 }
@@ -332,26 +337,13 @@ fn contended(code: Code, detail: String, contention: &Contention) -> Problem {
 fn ended(code: Code, detail: String, view: &ClaimView) -> Problem {
     let problem = Problem::new(code, detail)
         .with("claim_id", view.claim_id.as_str())
-        .with("state", views::state_word(view.state));
+        .with("state", view.state.word());
     match view.reason {
-        Some(reason) => problem.with("reason", views::reason_word(reason)),
+        Some(reason) => problem.with("reason", reason.word()),
         None => problem,
     }
 }
 
-fn party(party: &Party) -> Value {
-    json!({
-        "claim_id": party.claim_id.as_str(),
-        "owner": party.owner.as_str(),
-        "identity": &*party.identity,
-    })
-}
-
 fn edge(edge: &CycleEdge) -> Value {
-    json!({
-        "lock": edge.lock.as_str(),
-        "waiter": party(&edge.waiter),
-        "blocker": party(&edge.blocker),
-        "held": edge.held,
-    })
+    json!(EdgeBody::from(edge))
 }

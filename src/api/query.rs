@@ -123,6 +123,27 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// A parameter with words of ours; `words` lists them for people.
+    pub(super) fn word<T>(
+        &self,
+        name: &str,
+        words: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        let word = parse(text);
+        let wrong = || Problem::invalid(format!("the parameter `{name}` must be {words}"));
+        word.map(Some).ok_or_else(wrong)
+    }
+
+    /// `limit` alone.
+    pub(super) fn limit(&self, default: u32, max: u32) -> Result<u32, Problem> {
+        let limit = self.number("limit", 1, max.into())?;
+        Ok(limit.map_or(default, |limit| u32::try_from(limit).unwrap_or(max)))
+    }
+
     /// `limit` and `cursor`; cursors of ours pass `ours`.
     pub(super) fn page(
         &self,

@@ -10,10 +10,9 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
 
 use super::gate::{Gate, Produces};
-use super::metrics::Metrics;
 use super::problem::{Code, Problem};
 use super::serve::RefusedHead;
-use super::{claims, docs, locks, node};
+use super::{claims, docs, locks, node, page, surveys};
 use crate::sidecar::handle::Sidecar;
 
 /// How the face behaves.
@@ -28,7 +27,6 @@ pub struct Config {
 /// What all handlers share.
 pub(super) struct Face {
     pub(super) sidecar: Arc<dyn Sidecar>,
-    pub(super) metrics: Metrics,
     pub(super) operator_routes: bool,
     pub(super) hosts: Vec<String>,
 }
@@ -43,7 +41,6 @@ pub fn router(sidecar: Arc<dyn Sidecar>, config: Config) -> Router {
 pub fn router_and_probes(sidecar: Arc<dyn Sidecar>, config: Config) -> (Router, Router) {
     let face = Arc::new(Face {
         sidecar,
-        metrics: Metrics::new(),
         operator_routes: config.operator_routes,
         hosts: config.hosts,
     });
@@ -116,13 +113,23 @@ fn routes() -> Vec<Route> {
             Json,
             get(locks::get_lock_history),
         ),
+        ("/v1/locks/{name}/why", Json, get(surveys::explain_lock)),
         ("/v1/locks/{name}/verify", Json, post(locks::verify_token)),
         ("/v1/locks/{name}/break", Json, post(locks::break_lock)),
+        ("/v1/deadlocks", Json, get(surveys::list_deadlocks)),
+        ("/v1/lock-order", Json, get(surveys::get_lock_order)),
+        ("/v1/waits", Json, get(surveys::get_waits)),
+        ("/v1/sessions", Json, get(surveys::list_sessions)),
+        ("/v1/contention", Json, get(surveys::get_contention)),
         ("/v1/drain", Json, post(node::drain)),
         ("/v1/mode", Json, get(node::get_mode)),
         ("/v1/status", Json, get(node::get_status)),
         ("/openapi.json", Anything, get(docs::document)),
         ("/docs", Anything, get(docs::page)),
+        ("/ui", Anything, get(page::file)),
+        ("/ui/", Anything, get(page::file)),
+        ("/ui/live", Events, get(page::live)),
+        ("/ui/{*file}", Anything, get(page::file)),
         ("/docs/", Anything, get(docs::page)),
         ("/docs/{*file}", Anything, get(docs::page)),
     ]);

@@ -2,32 +2,11 @@
 //! In: views of the sidecar. Out: `Serialize` structs with their OpenAPI schemas.
 //! Never: null (what is absent is left out), a wall-clock time, a closed enum.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::sidecar::handle::{ClaimEventKind, ClaimState, ClaimView, Page, Reason};
-use crate::table::command::Mode;
-
-/// Whole milliseconds, rounded down: a remaining time must never be overstated.
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The word in `state`.
-pub(super) fn state_word(state: ClaimState) -> &'static str {
-    match state {
-        ClaimState::Queued => "queued",
-        ClaimState::Granted => "granted",
-        ClaimState::Jeopardy => "jeopardy",
-        ClaimState::Released => "released",
-        ClaimState::Expired => "expired",
-        ClaimState::Lost => "lost",
-        ClaimState::Cancelled => "cancelled",
-        ClaimState::Revoked => "revoked",
-    }
-}
+use crate::views::words::ms;
 
 /// Whether the claim has ended.
 pub(super) fn is_over(state: ClaimState) -> bool {
@@ -41,39 +20,11 @@ pub(super) fn is_over(state: ClaimState) -> bool {
     }
 }
 
-/// The word in `reason`.
-pub(super) fn reason_word(reason: Reason) -> &'static str {
-    match reason {
-        Reason::TtlExpired => "ttl-expired",
-        Reason::StreamClosed => "stream-closed",
-        Reason::SessionExpired => "session-expired",
-        Reason::SessionLost => "session-lost",
-        Reason::WaitTimeout => "wait-timeout",
-        Reason::CallerGone => "caller-gone",
-        Reason::Unattended => "unattended",
-        Reason::Deleted => "deleted",
-        Reason::Deadlock => "deadlock",
-        Reason::Broken => "broken",
-        Reason::DeadlinePassed => "deadline-passed",
-        Reason::Refused => "refused",
-        Reason::Draining => "draining",
-    }
-}
-
-/// The word in `mode`.
-pub(super) fn lock_mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Exclusive => "exclusive",
-        Mode::Shared => "shared",
-        Mode::Semaphore { .. } => "semaphore",
-    }
-}
-
 /// The name of an event. The first of a stream is named after the state it shows, so that a client
 /// that listens for `granted` hears of it whenever it was granted.
 pub(super) fn event_word(kind: ClaimEventKind, state: ClaimState) -> &'static str {
     match kind {
-        ClaimEventKind::State => state_word(state),
+        ClaimEventKind::State => state.word(),
         ClaimEventKind::Queued => "queued",
         ClaimEventKind::Granted => "granted",
         ClaimEventKind::Renewed => "renewed",
@@ -177,8 +128,8 @@ impl<'a> From<&'a ClaimView> for ClaimBody<'a> {
         };
         Self {
             claim_id: view.claim_id.as_str(),
-            state: state_word(view.state),
-            reason: view.reason.map(reason_word),
+            state: view.state.word(),
+            reason: view.reason.map(Reason::word),
             token,
             locks: view
                 .locks
@@ -186,7 +137,7 @@ impl<'a> From<&'a ClaimView> for ClaimBody<'a> {
                 .enumerate()
                 .map(|(place, want)| ClaimLock {
                     name: want.name.as_str(),
-                    mode: lock_mode_word(want.mode),
+                    mode: want.mode.word(),
                     token: view.tokens.get(place).map(|token| token.get()),
                 })
                 .collect(),

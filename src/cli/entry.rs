@@ -12,6 +12,7 @@ use super::args::{Cli, Command, command};
 use super::exit::{self, Failure, Outcome};
 use super::{claims, cluster, completion, core, dev, drain, locks, openapi, run, sidecar};
 use crate::config::file;
+use crate::telemetry::logs;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -59,9 +60,9 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn dispatch(command: Command) -> Outcome {
     match command {
-        Command::Dev(args) => server(dev::run(args)),
-        Command::Core(args) => server(core::run(args)),
-        Command::Sidecar(args) => server(sidecar::run(args)),
+        Command::Dev(args) => server("dev", dev::run(args)),
+        Command::Core(args) => server("core", core::run(args)),
+        Command::Sidecar(args) => server("sidecar", sidecar::run(args)),
         Command::Run(args) => client(run::run(args)),
         Command::Locks(command) => client(locks::run(command)),
         Command::Claims(command) => client(claims::run(command)),
@@ -76,14 +77,20 @@ fn dispatch(command: Command) -> Outcome {
     }
 }
 
-/// Long-running parts: a worker per core, and logs.
-fn server(command: impl Future<Output = Outcome>) -> Outcome {
-    crate::telemetry::logs::start();
+/// Long-running parts: a worker per core, logs, and whatever else is told of them.
+fn server(part: &str, command: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)?;
-    runtime.block_on(command)
+    {
+        // The exporters live on the runtime.
+        let _within = runtime.enter();
+        logs::start(part);
+    }
+    let outcome = runtime.block_on(command);
+    logs::finish();
+    outcome
 }
 
 /// Commands that ask and print: one thread is enough, and stderr is theirs.

@@ -1,4 +1,4 @@
-//! `sidelock locks list|get|break|verify`: what operators ask about locks.
+//! `sidelock locks list|get|why|break|verify`: what operators ask about locks.
 //! In: names, tokens, reasons. Out: tables or JSON of the sidecar's answers. Never: a guess.
 
 use reqwest::Method;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, PATIENCE, SidecarUrl, segment};
 use super::exit::{self, Outcome};
-use super::print;
+use super::{print, why};
 
 /// The verbs.
 #[derive(Debug, clap::Subcommand)]
@@ -15,6 +15,8 @@ pub enum Command {
     List(List),
     /// Show one lock: its holders and who waits
     Get(Get),
+    /// Explain one lock: who holds it and since when, who waits for whom, what happened last
+    Why(Get),
     /// Take a lock away from its holders
     Break(Break),
     /// Check a fencing token; exits with 1 if it is no longer current
@@ -29,6 +31,29 @@ pub struct Common {
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+    /// How to print the answer
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Format,
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For machines
+    Json,
+}
+
+impl Common {
+    pub(super) fn client(&self) -> Result<Client, exit::Failure> {
+        self.sidecar.client()
+    }
+
+    pub(super) fn wants_json(&self) -> bool {
+        self.json || self.output == Format::Json
+    }
 }
 
 /// Arguments of `locks list`.
@@ -47,13 +72,13 @@ pub struct List {
     limit: usize,
 }
 
-/// Arguments of `locks get`.
+/// Arguments of `locks get` and `locks why`.
 #[derive(Debug, clap::Args)]
 pub struct Get {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     /// The lock
-    name: String,
+    pub(super) name: String,
 }
 
 /// Arguments of `locks break`.
@@ -87,6 +112,7 @@ pub async fn run(command: Command) -> Outcome {
     match command {
         Command::List(args) => list(args).await,
         Command::Get(args) => get(args).await,
+        Command::Why(args) => why::run(args).await,
         Command::Break(args) => break_lock(args).await,
         Command::Verify(args) => verify(args).await,
     }
@@ -97,9 +123,9 @@ async fn list(args: List) -> Outcome {
     if let Some(state) = &args.state {
         query.push_str(&format!("&state={}", segment(state)));
     }
-    let client = args.common.sidecar.client()?;
+    let client = args.common.client()?;
     let items = pages(&client, "/v1/locks", &query, args.limit).await?;
-    if args.common.json {
+    if args.common.wants_json() {
         return print::json(&json!({ "items": items }));
     }
     let rows = items.iter().map(row).collect();
@@ -152,11 +178,11 @@ pub async fn pages(
 }
 
 async fn get(args: Get) -> Outcome {
-    let client = args.common.sidecar.client()?;
+    let client = args.common.client()?;
     let lock = client
         .get(&format!("/v1/locks/{}", segment(&args.name)))
         .await?;
-    if args.common.json {
+    if args.common.wants_json() {
         return print::json(&lock);
     }
     print::line(&format!(
@@ -198,13 +224,13 @@ async fn get(args: Get) -> Outcome {
 }
 
 async fn break_lock(args: Break) -> Outcome {
-    let client = args.common.sidecar.client()?;
+    let client = args.common.client()?;
     let path = format!("/v1/locks/{}/break", segment(&args.name));
     let body = json!({ "reason": args.reason, "force": args.force });
     let answer = client
         .call(Method::POST, &path, Some(&body), PATIENCE)
         .await?;
-    if args.common.json {
+    if args.common.wants_json() {
         return print::json(&answer);
     }
     print::line(&format!(
@@ -216,14 +242,14 @@ async fn break_lock(args: Break) -> Outcome {
 }
 
 async fn verify(args: Verify) -> Outcome {
-    let client = args.common.sidecar.client()?;
+    let client = args.common.client()?;
     let path = format!("/v1/locks/{}/verify", segment(&args.name));
     let body = json!({ "token": args.token });
     let answer = client
         .call(Method::POST, &path, Some(&body), PATIENCE)
         .await?;
     let yes = |key: &str| answer[key] == json!(true);
-    if args.common.json {
+    if args.common.wants_json() {
         print::json(&answer)?;
     } else {
         let current = if yes("current") {

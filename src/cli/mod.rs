@@ -21,6 +21,7 @@ mod claims;
 mod client;
 mod listen;
 mod print;
+mod why;
 
 pub use args::command;
 pub use entry::main;

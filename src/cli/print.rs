@@ -60,7 +60,8 @@ pub fn millis(value: &Value) -> String {
     }
 }
 
-fn clean(text: &str) -> String {
+/// A text for one line, whatever somebody put into it.
+pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::sidecar::handle::Sidecar;
+use crate::telemetry::push;
 
 /// What a sidecar listens on.
 pub struct Face {
@@ -41,6 +42,11 @@ impl Face {
             operator_routes: self.operator_routes,
             hosts,
         };
+        let measured = sidecar.clone();
+        let push = push::run(
+            "sidecar",
+            Arc::new(move || api::measured(&*measured).messages()),
+        );
         let (router, probes) = api::router_and_probes(sidecar, config);
         let tcp = self.tcp.into_iter().map(|(_, listener)| listener.into());
         let listeners = tcp.chain(self.socket.map(Into::into)).collect();
@@ -50,13 +56,19 @@ impl Face {
             .map(|(_, listener)| listener.into())
             .collect();
         let serving = api::serve(listeners, router, closing.clone().cancelled_owned());
-        if admin.is_empty() {
-            serving.await;
-        } else {
-            tokio::join!(
-                serving,
-                api::serve(admin, probes, closing.cancelled_owned())
-            );
+        let probing = async {
+            if !admin.is_empty() {
+                api::serve(admin, probes, closing.cancelled_owned()).await;
+            }
+        };
+        let serving = async { tokio::join!(serving, probing) };
+        let pushing = async {
+            push.await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = serving => {}
+            () = pushing => {}
         }
     }
 }

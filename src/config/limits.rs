@@ -62,6 +62,15 @@ pub const REASON_BYTES_MAX: usize = 512;
 pub const PAGE_DEFAULT: u64 = 100;
 /// Items of a page at most: a page of locks with full queues stays within some megabytes.
 pub const PAGE_MAX: u64 = 1000;
+/// Deadlocks shown, when the request names no number: what fits on a screen.
+pub const DEADLOCKS_DEFAULT: u32 = 20;
+/// Deadlocks shown at most.
+pub const DEADLOCKS_MAX: u32 = 100;
+
+/// Contended locks shown, when the request names no number: what fits on a screen.
+pub const CONTENDED_DEFAULT: u32 = 20;
+/// Contended locks shown at most.
+pub const CONTENDED_MAX: u32 = 100;
 
 /// A comment goes out on an event stream this often, so that both sides notice a broken connection.
 pub const SSE_COMMENT_EVERY: Duration = Duration::from_secs(5);

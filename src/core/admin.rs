@@ -14,15 +14,20 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::admin_page;
+use super::admin_views;
 use super::formation::Local;
 use super::group::Group;
 use super::membership::Members;
-use super::metrics;
+use super::metrics::Measured;
 use super::overview::{self, READY_LAG_MAX};
 use super::problem::{ACCEPTED, Kind, Problem};
 use super::raft_service::Groups;
+use super::service::Shards;
 use crate::table::command::{Break, BreakReply, Command, Reply};
 use crate::table::id::{LockName, ShardId};
+use crate::telemetry::registry::MEDIA_TYPE;
+use tokio_util::sync::CancellationToken;
 
 /// Longest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -34,10 +39,16 @@ const REASON_BYTES_MAX: usize = 1_024;
 pub struct Admin {
     /// The groups of this node; none before it belongs to a cell.
     pub groups: Groups,
+    /// The same as served; see [`Self::groups`].
+    pub shards: Shards,
     /// Who this node is.
     pub local: Local,
     /// Changes the membership, once there is a cell.
     pub members: tokio::sync::watch::Receiver<Option<Members>>,
+    /// What is measured.
+    pub measured: Measured,
+    /// Cancelled when the node stops: streams end then.
+    pub closing: CancellationToken,
 }
 
 /// All routes.
@@ -49,6 +60,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/cluster", get(cluster))
         .route("/v1/cluster/{verb}", post(change))
         .route("/v1/locks/{name}/break", post(break_lock))
+        .merge(admin_views::routes())
+        .merge(admin_page::routes())
         .fallback(async |uri: Uri| Problem::new(Kind::NotFound, "there is no such route").at(&uri))
         .method_not_allowed_fallback(async |uri: Uri| {
             Problem::new(Kind::MethodNotAllowed, "the route has other methods").at(&uri)
@@ -80,8 +93,8 @@ async fn readyz(State(admin): Shared, uri: Uri) -> Response {
 }
 
 async fn scrape(State(admin): Shared) -> Response {
-    let text = metrics::render(admin.groups.get(ShardId(0)).as_ref());
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()
+    let text = admin.measured.now().text();
+    ([(header::CONTENT_TYPE, MEDIA_TYPE)], text).into_response()
 }
 
 async fn cluster(State(admin): Shared) -> Response {
@@ -242,12 +255,12 @@ fn names_an_address(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-fn no_cell() -> Problem {
+pub(super) fn no_cell() -> Problem {
     Problem::new(Kind::NoQuorum, "this node belongs to no cell yet")
 }
 
 /// Where operators reach the leader, if another node leads.
-fn leader_http(group: &Group) -> Option<String> {
+pub(super) fn leader_http(group: &Group) -> Option<String> {
     let leader = group.leadership().borrow().leader.clone();
     leader
         .filter(|(id, _)| *id != group.id())

@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::ages::Ages;
 use super::expiry::Expiry;
 use super::history_age::HistoryAge;
 use super::machine::Listener;
+use super::seen::Eyes;
 use super::streams::Streams;
 use crate::table::command::{Command, Effect};
 use crate::table::id::{LockName, Revision};
@@ -22,6 +25,7 @@ pub const WATCHERS_MAX: usize = 262_144;
 /// The listener of one shard.
 pub struct Applied {
     clock: SharedClock,
+    eyes: Eyes,
     streams: Streams,
     timers: Mutex<Timers>,
     watchers: Mutex<Watchers>,
@@ -30,6 +34,9 @@ pub struct Applied {
 struct Timers {
     expiry: Expiry,
     history: HistoryAge,
+    ages: Ages,
+    /// Whether this node serves, as of the last tick.
+    serving: bool,
     /// When the last entry was applied, and the table's revision then.
     last: Option<(Instant, Revision)>,
 }
@@ -43,17 +50,25 @@ struct Watchers {
 
 impl Applied {
     /// Knows nothing yet: the group's table tells it when it is set as its listener.
-    pub fn new(clock: SharedClock) -> Self {
+    pub fn new(clock: SharedClock, eyes: Eyes) -> Self {
         Self {
             clock,
+            eyes,
             streams: Streams::default(),
             timers: Mutex::new(Timers {
                 expiry: Expiry::default(),
                 history: HistoryAge::default(),
+                ages: Ages::default(),
+                serving: false,
                 last: None,
             }),
             watchers: Mutex::new(Watchers::default()),
         }
+    }
+
+    /// What is seen of each applied entry.
+    pub fn eyes(&self) -> &Eyes {
+        &self.eyes
     }
 
     /// The current stream of each session.
@@ -66,15 +81,26 @@ impl Applied {
         self.timers().last.map(|(at, _)| at)
     }
 
+    /// How often a tick came so late that nothing was expired for a while.
+    pub fn stalls(&self) -> u64 {
+        self.timers().expiry.stalls()
+    }
+
     /// What the timers propose now; see [`Expiry::tick`].
     pub fn tick(&self, now: Instant, serving: Option<u64>) -> Vec<Command> {
         let mut timers = self.timers();
+        timers.serving = serving.is_some();
         let mut due = timers.expiry.tick(now, serving);
         if let Some((_, revision)) = timers.last {
             let trim = timers.history.tick(now, revision, serving.is_some());
             due.extend(trim.map(|up_to| Command::TrimHistory { up_to }));
         }
         due
+    }
+
+    /// For how long at least the table has had a revision, as far as this node has seen it.
+    pub fn age(&self, now: Instant, revision: Revision) -> Duration {
+        self.timers().ages.age(now, revision)
     }
 
     /// Waits for a change of a lock. Call it under the table's lock, having found none: then none is
@@ -134,22 +160,48 @@ impl Listener for Applied {
         {
             let mut timers = self.timers();
             timers.expiry.applied(now, table, effects);
-            timers.last = Some((now, table.counters().revision));
+            let revision = table.counters().revision;
+            timers.ages.note(now, revision);
+            timers.last = Some((now, revision));
+            if timers.serving {
+                effects.iter().for_each(warn_of_inversion);
+            }
         }
         self.streams.tell(effects);
         self.wake(effects);
+        self.eyes.applied(table, effects);
     }
 
     fn reloaded(&self, table: &Table) {
         let now = self.clock.now();
         let mut timers = self.timers();
         timers.expiry.reloaded(now, table);
+        let revision = table.counters().revision;
         timers.history = HistoryAge::default();
-        timers.last = Some((now, table.counters().revision));
+        timers.ages = Ages::default();
+        timers.ages.note(now, revision);
+        timers.last = Some((now, revision));
         drop(timers);
         // Whatever they wait for may have come with the snapshot: they look again.
         *self.watchers() = Watchers::default();
     }
+}
+
+/// Says once, where it is read, that programs take locks in contradicting orders: they will deadlock one day.
+fn warn_of_inversion(effect: &Effect) {
+    let Effect::OrderInverted(inversion) = effect else {
+        return;
+    };
+    let sample = &inversion.sample;
+    tracing::warn!(
+        classes = ?inversion.classes,
+        held = %sample.held,
+        taken = %sample.taken,
+        claim_id = %sample.claim_id,
+        owner = %sample.owner,
+        identity = %sample.identity,
+        "lock classes are taken in contradicting orders"
+    );
 }
 
 /// Waits for one change of one lock. Dropping it ends the wait.

@@ -63,9 +63,15 @@ struct Hold {
     term: Option<u64>,
     last_tick: Option<Instant>,
     until: Instant,
+    stalls: u64,
 }
 
 impl Expiry {
+    /// How many ticks came too late.
+    pub fn stalls(&self) -> u64 {
+        self.held.stalls
+    }
+
     /// Starts, restarts or drops timers for what was applied. `now` is read after the entry was applied,
     /// so a timer runs at least its whole time; `table` is the state after it.
     pub fn applied(&mut self, now: Instant, table: &Table, effects: &[Effect]) {
@@ -89,6 +95,7 @@ impl Expiry {
                 | Effect::Refused { .. }
                 | Effect::Wanted { .. }
                 | Effect::ClaimEnded { .. }
+                | Effect::OrderInverted(_)
                 | Effect::BreakAsked { .. } => {}
             }
         }
@@ -129,6 +136,7 @@ impl Expiry {
         let new_term = serving.is_some() && serving != self.held.term;
         self.held.last_tick = Some(now);
         self.held.term = serving;
+        self.held.stalls += u64::from(stalled);
         let stalled = stalled && !planted::is(Bug::StalledLeaderExpires);
         let new_term = new_term && !planted::is(Bug::NewLeaderExpires);
         if stalled || new_term {

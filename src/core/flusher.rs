@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
+use super::storage::Looking;
+use crate::world::clock::{BootClock, Clock};
 use crate::world::engine::{Engine, Syncer, Waiter, WriteBatch};
 
 /// Most that wait for one fsync; more block their callers until it ends.
@@ -84,10 +86,10 @@ pub(super) struct SyncThread {
 
 impl SyncThread {
     /// Starts it.
-    pub fn start(engine: Arc<dyn Engine>) -> io::Result<Self> {
+    pub fn start(engine: Arc<dyn Engine>, looking: Looking) -> io::Result<Self> {
         let (queue, waiters) = mpsc::sync_channel(WAITING_MAX);
         let thread = std::thread::Builder::new().name("sidelock-flush".into());
-        let thread = thread.spawn(move || sync_all(&*engine, &waiters))?;
+        let thread = thread.spawn(move || sync_all(&*engine, &looking, &waiters))?;
         Ok(Self {
             queue: Some(queue),
             thread: Some(thread),
@@ -116,15 +118,19 @@ impl Drop for SyncThread {
     }
 }
 
-fn sync_all(engine: &dyn Engine, waiters: &Receiver<Waiter>) {
+fn sync_all(engine: &dyn Engine, looking: &Looking, waiters: &Receiver<Waiter>) {
     let mut waiting = Vec::new();
     let mut result = Ok(());
     while let Ok(first) = waiters.recv() {
         waiting.push(first);
         // At most as many as the queue holds: whoever comes later waits for the next sync.
         waiting.extend(waiters.try_iter().take(WAITING_MAX));
+        let began = BootClock.now();
         // Never again after a failure.
         result = result.and_then(|()| engine.sync());
+        if let Some(instruments) = looking.get() {
+            instruments.synced(BootClock.now().since(began));
+        }
         for waiter in waiting.drain(..) {
             waiter(match &result {
                 Ok(()) => Ok(()),

@@ -18,6 +18,7 @@ use super::storage::{Storage, StorageError};
 use super::types::{Batch, Member, SnapshotFile, TypeConfig};
 use crate::table::command::{Command, Reply};
 use crate::table::id::ShardId;
+use crate::telemetry::traces::Trail;
 
 /// Longest that a proposal waits for its entry to be applied, before its outcome is called unknown.
 pub const PROPOSE_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -189,11 +190,24 @@ impl Group {
     /// See [`ProposeError`]; only `NotLeader` says that nothing happened. Dropping the future leaves
     /// the outcome unknown.
     pub async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Reply>, ProposeError> {
+        self.propose_traced(commands, &Trail::default()).await
+    }
+
+    /// The same, below a span.
+    ///
+    /// # Errors
+    /// As [`Group::propose`].
+    pub async fn propose_traced(
+        &self,
+        commands: Vec<Command>,
+        trail: &Trail,
+    ) -> Result<Vec<Reply>, ProposeError> {
         if let Err(fatal) = &self.0.raft.metrics().borrow_watched().running_state {
             return Err(ProposeError::Stopped(why(fatal)));
         }
         let count = commands.len();
-        let write = self.0.raft.client_write(Batch::new(commands));
+        let _committing = trail.child("raft.commit", None);
+        let write = self.0.raft.client_write(Batch::new(commands).traced(trail));
         let response = match timeout(PROPOSE_WAIT_MAX, write).await {
             Err(_elapsed) => return Err(ProposeError::Unknown),
             Ok(Ok(response)) => response,

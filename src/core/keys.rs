@@ -17,11 +17,14 @@
 //! | state | shard, 5, name | Lock | as the table says |
 //! | state | shard, 6, prefix | Policy | as the table says |
 //! | state | shard, 7, revision | sidelock.v1.HistoryRecord | as the table says |
+//! | state | shard, 8, session, seq | Pledge | as the table says |
+//! | state | shard, 9, class, 0, class | sidelock.v1.OrderEdge | as the table says |
 //!
 //! Numbers are big-endian: shards and kinds as u32 and u8, the others as u64. A stored value is a
-//! format byte, the message, and the CRC-32C of key, format and message.
+//! format byte, the message, and the CRC-32C of key, format and message. No class has a control character.
 
 use crate::table::id::{ClaimRef, LockName, Revision, Seq, SessionId, ShardId};
+use crate::table::order::LockClass;
 use crate::table::state::Key;
 
 /// The format that this version writes, and the newest that it reads.
@@ -93,6 +96,7 @@ pub fn object(shard: ShardId, key: &Key) -> Vec<u8> {
         Key::Policy(prefix) => text(shard, 6, prefix),
         Key::History(revision) => numbers(shard, 7, &[revision.0]),
         Key::Pledge(claim) => numbers(shard, 8, &[claim.session.0, claim.seq.0]),
+        Key::Order(before, after) => text(shard, 9, &format!("{before}\0{after}")),
     }
 }
 
@@ -116,6 +120,11 @@ pub fn parse_object(key: &[u8]) -> Option<Key> {
         8 => {
             let (session, seq) = (SessionId(number()?), Seq(number()?));
             (Key::Pledge(ClaimRef { session, seq }), 16)
+        }
+        9 => {
+            let (before, after) = text()?.split_once('\0')?;
+            let classes = (LockClass::parse(before)?, LockClass::parse(after)?);
+            (Key::Order(classes.0, classes.1), rest.len())
         }
         _ => return None,
     };

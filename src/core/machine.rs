@@ -21,6 +21,8 @@ use crate::planted::{self, Bug};
 use crate::table::id::{Revision, Seq, SessionId, ShardId};
 use crate::table::state::{Key, Object};
 use crate::table::{Command, Effect, Table};
+use crate::telemetry::names;
+use crate::telemetry::traces::Trail;
 use crate::wire::convert::disk as stored;
 use crate::wire::disk;
 use crate::world::engine::{Space, WriteBatch};
@@ -125,7 +127,7 @@ impl Written {
             // They are told of only while they are there; `history_dropped` is for the others.
             Key::History(_) => false,
             Key::Session(session) => self.sessions.contains_key(session),
-            Key::Counters | Key::Lock(_) | Key::Policy(_) => true,
+            Key::Counters | Key::Lock(_) | Key::Policy(_) | Key::Order(..) => true,
         }
     }
 }
@@ -176,6 +178,7 @@ impl Machine {
             }
         };
         let index = entry.log_id.index;
+        let _applying = applying(entry);
         let mut shared = self.view.lock();
         let mut replies = Vec::with_capacity(commands.len());
         let mut effects = Vec::new();
@@ -327,6 +330,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         Ok(self.current.get())
     }
+}
+
+/// The span of applying an entry, where it was proposed and is traced.
+fn applying(entry: &Entry) -> Trail {
+    let EntryPayload::Normal(batch) = &entry.payload else {
+        return Trail::default();
+    };
+    let trail = batch.trail().child("lock.apply", None);
+    let index = i64::try_from(entry.log_id.index).unwrap_or(i64::MAX);
+    trail.set(names::LOCK_ENTRY_INDEX, index);
+    trail
 }
 
 fn read_objects(disk: &Disk, shard: ShardId, what: &str) -> Result<Records, StorageError> {

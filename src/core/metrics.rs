@@ -1,83 +1,149 @@
-//! A node's figures for Prometheus.
-//! In: the group's own metrics, read when asked. Out: text. Never: a lock's name as a label.
+//! A node's metrics at the moment of a scrape.
+//! In: the group, the table, the disk, the clocks, read when asked. Out: the node's instruments, up to date.
+//! Never: a long walk under the table's lock.
 
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use openraft::async_runtime::WatchReceiver as _;
+use tokio::sync::watch;
+
+use super::clock_rate::ClockRate;
 use super::group::Group;
+use super::membership::Members;
 use super::overview::progress;
+use super::service::{Shard, Shards};
+use super::storage::Storage;
+use crate::table::id::ShardId;
+use crate::telemetry::core::{Instruments, Standing};
+use crate::telemetry::registry::Registry;
+use crate::world::clock::{BootClock, Clock, RawClock};
 
-/// Of the text that [`render`] gives.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// All figures of this node; without a group only that it is up.
-pub fn render(group: Option<&Group>) -> String {
-    let mut registry = Registry::with_prefix("sidelock");
-    set(
-        &mut registry,
-        "core_formed",
-        "Whether this node belongs to a cell",
-        u64::from(group.is_some()),
-    );
-    if let Some(group) = group {
-        for (name, help, value) in readings(group) {
-            set(&mut registry, name, help, value);
-        }
-    }
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("a String grows as needed, and that is the only error");
-    text
+/// What the metrics are read from. Clones read the same.
+#[derive(Clone)]
+pub struct Measured {
+    /// What is counted while it happens.
+    pub instruments: Arc<Instruments>,
+    /// The disk.
+    pub storage: Storage,
+    /// What this node serves; nothing before it belongs to a cell.
+    pub shards: Shards,
+    /// Who is in the cell, once there is one.
+    pub members: watch::Receiver<Option<Members>>,
+    /// The clock of leases beside the raw one.
+    pub clock_rate: Arc<Mutex<ClockRate>>,
 }
 
-fn readings(group: &Group) -> [(&'static str, &'static str, u64); 11] {
+impl Measured {
+    /// All instruments as they stand now.
+    pub fn now(&self) -> &Registry {
+        let shard = self.shards.get(ShardId(0));
+        let mut standing = Standing::default();
+        let flag = |yes: bool| f64::from(u8::from(yes));
+        let mut set = |name, value| standing.readings.push((name, value));
+        set("sidelock_core_formed", flag(shard.is_some()));
+        set(
+            "sidelock_storage_failed",
+            flag(self.storage.failed().borrow().is_some()),
+        );
+        self.read_clocks();
+        let rate = self
+            .clock_rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        set("sidelock_clock_rate_error_ppm", rate.error_ppm());
+        drop(rate);
+        if let Ok(disk) = rustix::fs::statvfs(self.storage.dir()) {
+            set(
+                "sidelock_disk_free_bytes",
+                count(disk.f_bavail.saturating_mul(disk.f_frsize)),
+            );
+            set(
+                "sidelock_disk_size_bytes",
+                count(disk.f_blocks.saturating_mul(disk.f_frsize)),
+            );
+        }
+        if let Some(shard) = shard {
+            group(shard.group(), &mut standing);
+            table(&shard, &mut standing);
+            let members = self.members.borrow().clone();
+            replicas(shard.group(), members.as_ref(), &mut standing);
+            self.instruments.stalled(shard.stalls());
+        }
+        self.instruments.stands(&standing);
+        self.instruments.registry()
+    }
+
+    /// Takes a reading of both clocks; to be called every few seconds.
+    pub fn read_clocks(&self) {
+        let mut rate = self
+            .clock_rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        rate.read(BootClock.now(), RawClock.now());
+    }
+}
+
+fn group(group: &Group, standing: &mut Standing) {
     let now = progress(group);
     let leadership = group.leadership().borrow().clone();
-    let serving = u64::from(leadership.serving);
-    let known = u64::from(leadership.leader.is_some());
-    let voters = group.raft().voter_ids().count() as u64;
-    let learners = group.raft().learner_ids().count() as u64;
-    [
-        ("raft_term", "The current term", now.term),
-        ("raft_leader_known", "Whether a leader is known", known),
+    standing.readings.extend([
+        ("sidelock_raft_term", count(now.term)),
         (
-            "raft_serving",
-            "Whether this node leads and serves",
-            serving,
-        ),
-        ("raft_last_index", "The last entry in the log", now.last),
-        (
-            "raft_committed_index",
-            "The last entry known to be committed",
-            now.committed,
+            "sidelock_raft_leader_known",
+            f64::from(u8::from(leadership.leader.is_some())),
         ),
         (
-            "raft_applied_index",
-            "The last entry applied here",
-            now.applied,
+            "sidelock_raft_serving",
+            f64::from(u8::from(leadership.serving)),
+        ),
+        ("sidelock_raft_last_index", count(now.last)),
+        ("sidelock_raft_committed_index", count(now.committed)),
+        ("sidelock_raft_applied_index", count(now.applied)),
+        ("sidelock_raft_snapshot_index", count(now.snapshot)),
+        ("sidelock_raft_purged_index", count(now.purged)),
+        ("sidelock_raft_lag_entries", count(now.lag())),
+        (
+            "sidelock_raft_voters",
+            count(group.raft().voter_ids().count() as u64),
         ),
         (
-            "raft_snapshot_index",
-            "The last entry that a snapshot covers",
-            now.snapshot,
+            "sidelock_raft_learners",
+            count(group.raft().learner_ids().count() as u64),
         ),
-        (
-            "raft_purged_index",
-            "The last entry no longer in the log",
-            now.purged,
-        ),
-        (
-            "raft_lag_entries",
-            "Committed entries not applied here yet",
-            now.lag(),
-        ),
-        ("raft_voters", "Voters of the cell", voters),
-        ("raft_learners", "Learners of the cell", learners),
-    ]
+    ]);
 }
 
-fn set(registry: &mut Registry, name: &str, help: &str, value: u64) {
-    let gauge = Gauge::<i64>::default();
-    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-    registry.register(name, help, gauge);
+fn table(shard: &Shard, standing: &mut Standing) {
+    let eyes = shard.eyes();
+    let (sizes, oldest) = shard
+        .group()
+        .table()
+        .read(|table, _| (table.sizes(), eyes.oldest_recall(table)));
+    standing.queued = sizes.waiting as u64;
+    standing.granted = (sizes.claims - sizes.waiting) as u64;
+    standing.readings.extend([
+        ("sidelock_locks", count(sizes.locks as u64)),
+        ("sidelock_core_delegations", count(sizes.delegations as u64)),
+        ("sidelock_sessions", count(sizes.sessions as u64)),
+        ("sidelock_recall_oldest_seconds", oldest.as_secs_f64()),
+    ]);
+}
+
+/// Only a leader knows what the others have.
+fn replicas(group: &Group, members: Option<&Members>, standing: &mut Standing) {
+    let last = group.raft().metrics().borrow_watched().last_log_index;
+    let last = last.unwrap_or(0);
+    let others = members.map(Members::standings).unwrap_or_default();
+    let others = others.into_iter().filter(|node| node.id != group.id());
+    let lags =
+        others.filter_map(|node| Some((node.member.place, last.saturating_sub(node.matched?))));
+    standing.replica_lag = lags.collect();
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "indexes and bytes stay below 2^53"
+)]
+fn count(number: u64) -> f64 {
+    number as f64
 }

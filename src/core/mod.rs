@@ -1,9 +1,13 @@
 //! A core node: Raft groups, storage, snapshots, gRPC service, timers and membership.
 
 pub mod admin;
+mod admin_page;
+pub mod admin_views;
+pub mod ages;
 pub mod applicants;
 pub mod applied;
 pub mod calls;
+pub mod clock_rate;
 pub mod codec;
 pub mod commits;
 mod entries;
@@ -29,6 +33,7 @@ pub mod queries;
 pub mod raft_service;
 pub mod reads;
 pub mod rocks;
+pub mod seen;
 pub mod service;
 pub mod session;
 pub mod snapshot;

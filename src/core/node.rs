@@ -21,11 +21,14 @@ use super::formation::{Bound, Local, LocalConfig};
 use super::founding::Peer;
 use super::group::{Group, GroupError, Retention, Timings};
 use super::membership::{ChangeError, Members};
+use super::metrics::Measured;
 use super::network::{Home, Network, Peers};
 use super::raft_service::{Groups, raft_server};
 use super::service::{Shard, ShardOptions, Shards, cell_server};
 use super::storage::{Storage, StorageError};
 use crate::table::id::ShardId;
+use crate::telemetry::core::Instruments;
+use crate::telemetry::push;
 use crate::world::clock::SharedClock;
 
 /// Longest that a stopping node waits for its servers to end their calls.
@@ -34,6 +37,8 @@ const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 const HAND_OVER_WAIT_MAX: Duration = Duration::from_secs(3);
 /// A dead caller is found out within twice this.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How often the clocks are compared.
+const CLOCKS_EVERY: Duration = Duration::from_secs(5);
 /// Bytes in flight on one stream before its sender waits.
 const WINDOW_BYTES: u32 = 4 << 20;
 
@@ -119,6 +124,8 @@ impl Node {
     /// See [`StartError`].
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let storage = open(config.data_dir.clone()).await?;
+        let instruments = Arc::new(Instruments::default());
+        storage.be_seen_by(Arc::clone(&instruments));
         let grpc_listener = listen(config.grpc).await?;
         let http_listener = listen(config.http).await?;
         let grpc = bound_address(&grpc_listener, config.grpc)?;
@@ -139,10 +146,20 @@ impl Node {
         let (stopped_sender, stopped) = watch::channel(None);
         let closing = CancellationToken::new();
 
+        let measured = Measured {
+            instruments: Arc::clone(&instruments),
+            storage: storage.clone(),
+            shards: shards.clone(),
+            members: members.clone(),
+            clock_rate: Arc::default(),
+        };
         let admin = Admin {
             groups: groups.clone(),
+            shards: shards.clone(),
             local: local.clone(),
             members: members.clone(),
+            measured: measured.clone(),
+            closing: closing.clone(),
         };
         let parts = Parts {
             config,
@@ -153,6 +170,7 @@ impl Node {
             shards: shards.clone(),
             channels,
             members: members_sender,
+            instruments,
         };
         let stopping = closing.clone();
         let life = async move {
@@ -172,6 +190,7 @@ impl Node {
                 local,
             )),
             tokio::spawn(serve_http(http_listener, closing.clone(), admin)),
+            tokio::spawn(measure(measured, closing.clone())),
             tokio::spawn(life),
         ];
         tracing::info!(%grpc, %http, "listening");
@@ -250,6 +269,7 @@ struct Parts {
     shards: Shards,
     channels: Peers,
     members: watch::Sender<Option<Members>>,
+    instruments: Arc<Instruments>,
 }
 
 /// From an identity to the end; gives the reason of the end.
@@ -295,7 +315,12 @@ async fn run_group(parts: &Parts, bound: Bound) -> Result<Arc<str>, GroupError> 
         cluster_id: bound.cluster_id.clone(),
         breaks_allowed: parts.config.breaks_allowed,
     };
-    let (served, tasks) = Shard::start(group.clone(), parts.clock.clone(), options);
+    let (served, tasks) = Shard::start(
+        group.clone(),
+        parts.clock.clone(),
+        options,
+        Arc::clone(&parts.instruments),
+    );
     tracing::info!(
         cluster_id = bound.cluster_id,
         raft_id = bound.raft_id,
@@ -424,6 +449,22 @@ async fn serve_grpc(
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "gRPC ended");
+    }
+}
+
+/// Reads the clocks, and sends the metrics to a collector if there is one.
+async fn measure(measured: Measured, closing: CancellationToken) {
+    let read = measured.clone();
+    let pushing = push::run("core", Arc::new(move || read.now().messages()));
+    let reading = async {
+        loop {
+            measured.read_clocks();
+            tokio::time::sleep(CLOCKS_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = async { tokio::join!(pushing, reading); } => {}
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::group::ProposeError;
+use super::group::{ProposeError, ReadError};
 use super::membership::ChangeError;
 
 /// Every problem's type is this and its code; the local API has the same base.
@@ -110,6 +110,8 @@ pub struct Problem {
     kind: Kind,
     detail: String,
     instance: Option<String>,
+    /// The same with its query, for `Location`.
+    target: Option<String>,
     /// `HOST:PORT` of the leader's operator HTTP, for [`Kind::NotLeader`].
     leader: Option<String>,
 }
@@ -121,6 +123,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             instance: None,
+            target: None,
             leader: None,
         }
     }
@@ -129,7 +132,17 @@ impl Problem {
     #[must_use]
     pub fn at(mut self, uri: &Uri) -> Self {
         self.instance = Some(uri.path().to_owned());
+        self.target = uri.path_and_query().map(ToString::to_string);
         self
+    }
+
+    /// A read that cannot be confirmed; `leader` as in [`Self::of_proposal`].
+    pub fn of_read(error: &ReadError, leader: Option<String>) -> Self {
+        match error {
+            ReadError::NotLeader => Self::not_leader(leader),
+            ReadError::NoQuorum => Self::new(Kind::NoQuorum, error.to_string()),
+            ReadError::Stopped(_) => Self::new(Kind::NotReady, error.to_string()),
+        }
     }
 
     fn not_leader(leader: Option<String>) -> Self {
@@ -196,7 +209,7 @@ impl IntoResponse for Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let (Some(leader), Some(path)) = (&self.leader, &self.instance) {
+        if let (Some(leader), Some(path)) = (&self.leader, &self.target) {
             // A path that came as a URI and an address that we bound make a header value.
             if let Ok(location) = HeaderValue::from_str(&format!("http://{leader}{path}")) {
                 headers.insert(header::LOCATION, location);

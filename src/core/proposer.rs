@@ -11,10 +11,14 @@ use futures::stream::FuturesOrdered;
 use tokio::sync::{Notify, oneshot};
 
 use super::group::{Group, ProposeError};
+use super::seen::{self, Eyes};
 use super::streams::Outbox;
 use crate::table::command::{Command, Operate, Operation, Renewal, RenewalReply, Reply};
 use crate::table::id::Seq;
+use crate::telemetry::names;
+use crate::telemetry::traces::Trail;
 use crate::wire::convert;
+use crate::world::clock::Instant;
 
 /// Most commands of one entry; all renewals together are one.
 pub const ENTRY_COMMANDS_MAX: usize = 4_096;
@@ -32,13 +36,13 @@ pub const QUEUED_MAX: usize = 1_048_576;
 pub const IN_FLIGHT_MAX: usize = 1;
 
 /// Takes commands and answers them once they are applied. Clones share the queue.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Proposer(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Notify,
+    eyes: Eyes,
 }
 
 #[derive(Default)]
@@ -52,11 +56,22 @@ struct Queue {
 /// Who wants to know.
 enum Asker {
     /// An operation of a sidecar.
-    Stream(Seq, Arc<Outbox>),
+    Stream(Box<Asked>),
     /// One who waits here.
     One(oneshot::Sender<Result<Reply, ProposeError>>),
     /// Nobody: a compare-and-expire, which the effects tell of.
     Nobody,
+}
+
+/// An operation of a sidecar, but for what it asks for.
+struct Asked {
+    seq: Seq,
+    outbox: Arc<Outbox>,
+    /// In a word.
+    kind: &'static str,
+    arrived: Instant,
+    /// Its span.
+    trail: Trail,
 }
 
 /// One entry and who asked for its parts.
@@ -66,9 +81,22 @@ struct Entry {
     renewals: VecDeque<(Renewal, Arc<Outbox>)>,
     /// Of the other commands.
     askers: VecDeque<Asker>,
+    /// Its span, if any part of it has one.
+    trail: Trail,
+    began: Instant,
+    size: usize,
 }
 
 impl Proposer {
+    /// Nothing waits yet.
+    pub fn new(eyes: Eyes) -> Self {
+        Self(Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Notify::default(),
+            eyes,
+        }))
+    }
+
     /// Queues a renewal, before everything else. Answered to `outbox`.
     pub fn renew(&self, renewal: Renewal, outbox: &Arc<Outbox>) {
         let mut queue = self.lock();
@@ -82,8 +110,9 @@ impl Proposer {
         self.0.wake.notify_one();
     }
 
-    /// Queues an operation. Answered to `outbox`; under overload at once, that nothing was done.
-    pub fn operate(&self, operate: Operate, outbox: &Arc<Outbox>) {
+    /// Queues an operation. Answered to `outbox`; under overload at once, that nothing was done. Its span
+    /// `trail` ends with the answer.
+    pub fn operate(&self, operate: Operate, trail: Trail, outbox: &Arc<Outbox>) {
         let bound = match &operate.operation {
             Operation::Acquire(_) | Operation::Delegate { .. } => QUEUED_ACQUIRES_MAX,
             Operation::Release(_)
@@ -94,13 +123,23 @@ impl Proposer {
             | Operation::SetValue { .. }
             | Operation::Close => QUEUED_MAX,
         };
+        let asked = Asked {
+            seq: operate.seq,
+            outbox: Arc::clone(outbox),
+            kind: seen::kind(&operate.operation),
+            arrived: self.0.eyes.now(),
+            trail,
+        };
+        self.0
+            .eyes
+            .traced(operate.session, operate.seq, &asked.trail);
         let mut queue = self.lock();
         if queue.closed || queue.commands.len() >= bound {
             drop(queue);
             outbox.push_reply(convert::operation_not_leader(operate.seq));
             return;
         }
-        let asker = Asker::Stream(operate.seq, Arc::clone(outbox));
+        let asker = Asker::Stream(Box::new(asked));
         queue.commands.push_back((Command::Operate(operate), asker));
         drop(queue);
         self.0.wake.notify_one();
@@ -146,6 +185,7 @@ impl Proposer {
         let mut flying = FuturesOrdered::new();
         loop {
             let serving = leadership.borrow_and_update().serving;
+            self.0.eyes.serves(serving);
             if !serving {
                 // What flies is answered too: whether it is done is not known, and asking again is safe.
                 flying.clear();
@@ -158,12 +198,12 @@ impl Proposer {
                 flying.push_back(propose(&group, entry));
                 // Polled before the next is made, so that entries enter the log in this order.
                 if let Poll::Ready(Some(done)) = futures::poll!(flying.next()) {
-                    answer(done);
+                    self.answer(done);
                 }
             }
             tokio::select! {
                 biased;
-                Some(done) = flying.next(), if !flying.is_empty() => answer(done),
+                Some(done) = flying.next(), if !flying.is_empty() => self.answer(done),
                 changed = leadership.changed() => {
                     if changed.is_err() {
                         break;
@@ -187,6 +227,9 @@ impl Proposer {
             commands: Vec::new(),
             renewals: VecDeque::new(),
             askers: VecDeque::new(),
+            trail: Trail::default(),
+            began: self.0.eyes.now(),
+            size: 0,
         };
         let mut renewals = Vec::new();
         while renewals.len() < ENTRY_RENEWALS_MAX {
@@ -213,7 +256,40 @@ impl Proposer {
             entry.askers.push_back(asker);
             entry.commands.push(command);
         }
-        (!entry.commands.is_empty()).then_some(entry)
+        drop(queue);
+        if entry.commands.is_empty() {
+            return None;
+        }
+        entry.size = entry.commands.len();
+        entry.trail = entry_trail(&entry);
+        self.0.eyes.proposes(entry.arrived());
+        Some(entry)
+    }
+
+    /// Hands each reply to its asker, renewals first.
+    fn answer(&self, (mut entry, result): (Entry, Result<Vec<Reply>, ProposeError>)) {
+        let eyes = &self.0.eyes;
+        let trace_id = entry.trail.trace_id().unwrap_or_default();
+        let took = eyes.now().since(entry.began);
+        eyes.instruments().committed(entry.size, took, &trace_id);
+        let replies = match result {
+            Ok(replies) => replies,
+            Err(error) => return entry.fail(&error),
+        };
+        let mut replies = replies.into_iter();
+        if !entry.renewals.is_empty() {
+            let renewed = match replies.next() {
+                Some(Reply::Renewed(renewed)) => renewed,
+                other => unreachable!("the first command renews, and was answered {other:?}"),
+            };
+            entry.answer_renewals(&renewed);
+        }
+        for (asker, reply) in std::mem::take(&mut entry.askers).into_iter().zip(replies) {
+            if let (Asker::Stream(asked), Reply::Operated(reply)) = (&asker, &reply) {
+                eyes.answered(asked.kind, reply);
+            }
+            asker.answer(reply);
+        }
     }
 
     /// Answers all that waits: this node does not lead.
@@ -242,30 +318,31 @@ impl Proposer {
 /// One entry on its way. Dropped before it is done, its askers are told that the outcome is unknown.
 async fn propose(group: &Group, mut entry: Entry) -> (Entry, Result<Vec<Reply>, ProposeError>) {
     let commands = std::mem::take(&mut entry.commands);
-    let result = group.propose(commands).await;
+    let result = group.propose_traced(commands, &entry.trail).await;
     (entry, result)
 }
 
-/// Hands each reply to its asker, renewals first.
-fn answer((mut entry, result): (Entry, Result<Vec<Reply>, ProposeError>)) {
-    let replies = match result {
-        Ok(replies) => replies,
-        Err(error) => return entry.fail(&error),
-    };
-    let mut replies = replies.into_iter();
-    if !entry.renewals.is_empty() {
-        let renewed = match replies.next() {
-            Some(Reply::Renewed(renewed)) => renewed,
-            other => unreachable!("the first command renews, and was answered {other:?}"),
-        };
-        entry.answer_renewals(&renewed);
+/// The span of an entry: in a trace of its own, since it serves many, linked with the spans of its parts.
+fn entry_trail(entry: &Entry) -> Trail {
+    let parts = || entry.askers.iter().filter_map(Asker::trail);
+    let trail = Trail::linked("raft.entry", parts());
+    if trail.is_on() {
+        let size = i64::try_from(entry.size).unwrap_or(i64::MAX);
+        trail.set(names::LOCK_ENTRY_COMMANDS, size);
+        parts().for_each(|part| part.link_to(&trail));
     }
-    for (asker, reply) in std::mem::take(&mut entry.askers).into_iter().zip(replies) {
-        asker.answer(reply);
-    }
+    trail
 }
 
 impl Entry {
+    /// When the oldest operation in it came.
+    fn arrived(&self) -> Option<Instant> {
+        self.askers.iter().find_map(|asker| match asker {
+            Asker::Stream(asked) => Some(asked.arrived),
+            Asker::One(_) | Asker::Nobody => None,
+        })
+    }
+
     fn answer_renewals(&mut self, replies: &[RenewalReply]) {
         let askers = std::mem::take(&mut self.renewals);
         for ((renewal, outbox), reply) in askers.into_iter().zip(replies) {
@@ -294,10 +371,18 @@ impl Drop for Entry {
 }
 
 impl Asker {
+    /// Its span, if it has one.
+    fn trail(&self) -> Option<&Trail> {
+        match self {
+            Self::Stream(asked) => Some(&asked.trail).filter(|trail| trail.is_on()),
+            Self::One(_) | Self::Nobody => None,
+        }
+    }
+
     /// Whether the command is still to be proposed: not for a superseded stream, or one who left.
     fn still_asks(&self) -> bool {
         match self {
-            Self::Stream(_, outbox) => outbox.is_current(),
+            Self::Stream(asked) => asked.outbox.is_current(),
             Self::One(sender) => !sender.is_closed(),
             Self::Nobody => true,
         }
@@ -305,11 +390,13 @@ impl Asker {
 
     fn answer(self, reply: Reply) {
         match (self, reply) {
-            (Self::Stream(seq, outbox), Reply::Operated(reply)) => {
-                outbox.push_reply(convert::operation_reply(seq, &reply));
+            (Self::Stream(asked), Reply::Operated(reply)) => {
+                asked
+                    .outbox
+                    .push_reply(convert::operation_reply(asked.seq, &reply));
             }
-            (Self::Stream(seq, _), other) => {
-                unreachable!("operation {seq} was answered {other:?}")
+            (Self::Stream(asked), other) => {
+                unreachable!("operation {} was answered {other:?}", asked.seq)
             }
             // One who does not wait any more needs no reply.
             (Self::One(sender), reply) => drop(sender.send(Ok(reply))),
@@ -319,7 +406,10 @@ impl Asker {
 
     fn fail(self, error: ProposeError) {
         match self {
-            Self::Stream(seq, outbox) => outbox.push_reply(convert::operation_not_leader(seq)),
+            Self::Stream(asked) => {
+                let answer = convert::operation_not_leader(asked.seq);
+                asked.outbox.push_reply(answer);
+            }
             Self::One(sender) => drop(sender.send(Err(error))),
             Self::Nobody => {}
         }

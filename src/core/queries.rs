@@ -10,6 +10,7 @@ use super::proposer::Proposer;
 use super::reads::Reads;
 use crate::table::command::{Break, Command, Reply as TableReply};
 use crate::table::id::{LockName, Revision, Token};
+use crate::table::survey::Survey;
 use crate::wire::convert;
 use crate::wire::v1;
 use crate::wire::v1::query::Query;
@@ -106,8 +107,19 @@ impl Queries {
                 self.uncover(&name).await?;
                 Ok(Reply::Verified((&self.reads.verify(&name, token)).into()))
             }
+            Query::Survey(ask) => self.survey(ask, linearizable).await,
             Query::BreakLock(_) => Err(v1::QueryError::Invalid),
         }
+    }
+
+    async fn survey(&self, ask: v1::Survey, linearizable: bool) -> Result<Reply, v1::QueryError> {
+        let ask = Survey::try_from(ask).map_err(|_| v1::QueryError::Invalid)?;
+        if let Survey::Why(name) = &ask
+            && linearizable
+        {
+            self.uncover(name).await?;
+        }
+        Ok(Reply::Findings((&self.reads.survey(&ask)).into()))
     }
 
     async fn uncover(&self, name: &LockName) -> Result<(), v1::QueryError> {

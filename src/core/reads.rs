@@ -10,7 +10,9 @@ use super::applied::Applied;
 use super::group::{Group, ReadError};
 use crate::table::command::Effect;
 use crate::table::id::{LockName, Revision, Token};
+use crate::table::survey::{Findings, Survey};
 use crate::table::view::{HistoryView, ListQuery, LockView, VerifyView};
+use crate::telemetry::contention::Contention;
 use crate::world::clock::SharedClock;
 
 /// Longest that a reader waits for a change of a lock.
@@ -193,6 +195,20 @@ impl Reads {
     ) -> (Vec<HistoryView>, Option<Revision>) {
         let table = self.0.group.table();
         table.read(|table, _| table.history_of(name, before, limit))
+    }
+
+    /// Why a lock is as it is, or what there is to see beyond single locks, as applied here.
+    pub fn survey(&self, ask: &Survey) -> Findings {
+        let now = self.0.clock.now();
+        let applied = &self.0.applied;
+        if let Survey::Contention { window, limit } = ask {
+            let most = usize::try_from(*limit).unwrap_or(usize::MAX);
+            let seen = |seen: &mut Contention| seen.report(now, *window, most);
+            return Findings::Contention(applied.eyes().contention(seen));
+        }
+        let age = |revision| applied.age(now, revision);
+        let table = self.0.group.table();
+        table.read(|table, _| table.survey(ask, age))
     }
 
     /// What a token is worth, as applied here; call [`Reads::confirm`] first.

@@ -15,8 +15,10 @@ use super::group::Group;
 use super::proposer::Proposer;
 use super::queries::Queries;
 use super::reads::Reads;
+use super::seen::Eyes;
 use super::session::SidecarStream;
 use crate::table::id::ShardId;
+use crate::telemetry::core::{Count, Instruments};
 use crate::wire::v1::cell_server::{Cell, CellServer};
 use crate::wire::{FRAME_BYTES_MAX, v1};
 use crate::world::clock::SharedClock;
@@ -40,6 +42,7 @@ struct Inner {
     applied: Arc<Applied>,
     proposer: Proposer,
     reads: Reads,
+    eyes: Eyes,
 }
 
 impl Shard {
@@ -50,10 +53,12 @@ impl Shard {
         group: Group,
         clock: SharedClock,
         options: ShardOptions,
+        instruments: Arc<Instruments>,
     ) -> (Self, [BoxFuture<'static, ()>; 3]) {
-        let applied = Arc::new(Applied::new(clock.clone()));
+        let eyes = Eyes::new(instruments, clock.clone());
+        let applied = Arc::new(Applied::new(clock.clone(), eyes.clone()));
         group.table().set_listener(applied.clone());
-        let proposer = Proposer::default();
+        let proposer = Proposer::new(eyes.clone());
         let reads = Reads::new(group.clone(), applied.clone(), clock.clone());
         let shard = Self(Arc::new(Inner {
             options,
@@ -61,6 +66,7 @@ impl Shard {
             applied,
             proposer: proposer.clone(),
             reads: reads.clone(),
+            eyes,
         }));
         let timers = shard.clone();
         let tasks: [BoxFuture<'static, ()>; 3] = [
@@ -96,6 +102,16 @@ impl Shard {
         &self.0.reads
     }
 
+    /// How often a tick of its timers came too late.
+    pub fn stalls(&self) -> u64 {
+        self.0.applied.stalls()
+    }
+
+    /// What is seen of its work.
+    pub fn eyes(&self) -> &Eyes {
+        &self.0.eyes
+    }
+
     /// What is told of each applied entry.
     pub(super) fn applied(&self) -> &Arc<Applied> {
         &self.0.applied
@@ -113,12 +129,24 @@ impl Shard {
     /// The shell of `expiry.rs`: asks what is due, forever. Sleeping only wakes it; the clock decides.
     async fn expire(&self, clock: SharedClock) {
         let leadership = self.0.group.leadership();
+        let mut followed = None;
         loop {
             tokio::time::sleep(TICK).await;
-            let serving = {
+            let (serving, leader) = {
                 let leadership = leadership.borrow();
-                leadership.serving.then_some(leadership.term)
+                let serving = leadership.serving.then_some(leadership.term);
+                (
+                    serving,
+                    leadership
+                        .leader
+                        .as_ref()
+                        .map(|(id, _)| (leadership.term, *id)),
+                )
             };
+            if leader.is_some() && leader != followed {
+                followed = leader;
+                self.0.eyes.instruments().count(Count::Election);
+            }
             let due = self.0.applied.tick(clock.now(), serving);
             if !due.is_empty() {
                 tracing::debug!(commands = due.len(), "timers ran out");

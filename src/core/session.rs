@@ -10,10 +10,13 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::group::{Leadership, ProposeError};
+use super::seen;
 use super::service::Shard;
 use super::streams::{Outbox, StreamEnd};
 use crate::table::command::{Command, OpenSession, Operate, OperateReply, Renewal, Reply};
 use crate::table::id::{SessionId, SessionKey};
+use crate::telemetry::names;
+use crate::telemetry::traces::Trail;
 use crate::wire::convert::{self, ConvertError};
 use crate::wire::v1;
 
@@ -36,7 +39,7 @@ pub struct SidecarStream {
     /// An open on its way through the log. Nothing is read meanwhile.
     opening: Option<BoxFuture<'static, Result<Reply, ProposeError>>>,
     /// Operations that came with that open.
-    parked: Vec<Operate>,
+    parked: Vec<(Operate, Trail)>,
     queries: FuturesUnordered<BoxFuture<'static, v1::QueryReply>>,
 }
 
@@ -117,10 +120,17 @@ impl SidecarStream {
             self.open(serving, open);
         }
         for operation in frame.operations {
+            let parent = Some(operation.traceparent.as_str()).filter(|text| !text.is_empty());
+            let trail = Trail::below("lock.operation", parent, None);
             let operate = Operate::try_from(operation).map_err(malformed)?;
+            if trail.is_on() {
+                trail.set(names::LOCK_OPERATION, seen::kind(&operate.operation));
+                let session = i64::try_from(operate.session.0).unwrap_or(i64::MAX);
+                trail.set(names::LOCK_SESSION, session);
+            }
             match self.opening {
-                Some(_) => self.parked.push(operate),
-                None => self.operate(serving, operate),
+                Some(_) => self.parked.push((operate, trail)),
+                None => self.operate(serving, operate, trail),
             }
         }
         for query in frame.queries {
@@ -189,8 +199,8 @@ impl SidecarStream {
             }
         }
         let serving = self.leadership.borrow().serving;
-        for operate in parked {
-            self.operate(serving, operate);
+        for (operate, trail) in parked {
+            self.operate(serving, operate, trail);
         }
         Ok(())
     }
@@ -214,10 +224,10 @@ impl SidecarStream {
         Ok(())
     }
 
-    fn operate(&self, serving: bool, operate: Operate) {
+    fn operate(&self, serving: bool, operate: Operate, trail: Trail) {
         match self.session {
             Some(session) if serving && session == operate.session => {
-                self.shard.proposer().operate(operate, &self.outbox);
+                self.shard.proposer().operate(operate, trail, &self.outbox);
             }
             // It has opened another one since: the old one's claims are not spoken of here any more.
             Some(_) if serving => {

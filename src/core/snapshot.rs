@@ -15,6 +15,7 @@ use super::snapshot_file::{self, Draft, SnapshotDir};
 use super::storage::{Disk, StorageError, read_error, read_sealed};
 use super::types::{Snapshot, SnapshotFile, SnapshotMeta, TypeConfig};
 use crate::table::id::ShardId;
+use crate::telemetry::core::Count;
 use crate::wire::disk;
 use crate::world::engine::{Reader, Space};
 
@@ -101,6 +102,22 @@ impl openraft::RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let built = self.build().await;
+        if let Some(instruments) = self.disk.looking.get() {
+            instruments.count(match &built {
+                Ok(_) => Count::Snapshot,
+                Err(_) => Count::SnapshotFailure,
+            });
+        }
+        if let Err(error) = &built {
+            tracing::error!(%error, "no snapshot could be built: the log goes on growing");
+        }
+        built
+    }
+}
+
+impl Builder {
+    async fn build(&mut self) -> Result<Snapshot, io::Error> {
         let draft = self.draft.take();
         let draft = draft.ok_or_else(|| io::Error::other("a builder builds one snapshot"))?;
         let (meta, file) = draft.await.map_err(io::Error::other)??;

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -17,6 +17,7 @@ use super::machine::{Machine, TableView};
 use super::rocks::Rocks;
 use super::snapshot_file::{Incoming, SnapshotDir};
 use crate::table::id::ShardId;
+use crate::telemetry::core::Instruments;
 use crate::world::engine::{Engine, Reader, Space, Syncer, WriteBatch};
 
 /// Why a data directory cannot be used. Each text says what to do.
@@ -81,10 +82,14 @@ impl From<StorageError> for io::Error {
 #[derive(Clone)]
 pub struct Storage(Arc<Disk>);
 
+/// Whoever looks at a storage, once there is one.
+pub(super) type Looking = Arc<OnceLock<Arc<Instruments>>>;
+
 /// What the parts of a storage share.
 pub(super) struct Disk {
     pub dir: PathBuf,
     pub flusher: Flusher,
+    pub looking: Looking,
     identity: Mutex<Identity>,
 }
 
@@ -109,9 +114,10 @@ impl Storage {
     /// As [`Storage::open`], on an engine of the caller's: for fault injection.
     /// Snapshots are still files below `dir`.
     pub fn open_on(dir: &Path, engine: Arc<dyn Engine>) -> Result<Self, StorageError> {
-        let syncer = SyncThread::start(Arc::clone(&engine));
+        let looking = Looking::default();
+        let syncer = SyncThread::start(Arc::clone(&engine), Arc::clone(&looking));
         let syncer = syncer.map_err(|source| StorageError::io(dir, source))?;
-        Self::open_synced_by(dir, engine, Arc::new(syncer))
+        Self::open_with(dir, engine, Arc::new(syncer), looking)
     }
 
     /// As [`Storage::open_on`], with syncs of the caller's too: for simulation, without any thread.
@@ -120,13 +126,33 @@ impl Storage {
         engine: Arc<dyn Engine>,
         syncer: Arc<dyn Syncer>,
     ) -> Result<Self, StorageError> {
+        Self::open_with(dir, engine, syncer, Looking::default())
+    }
+
+    fn open_with(
+        dir: &Path,
+        engine: Arc<dyn Engine>,
+        syncer: Arc<dyn Syncer>,
+        looking: Looking,
+    ) -> Result<Self, StorageError> {
         let identity = identity::load_or_make(&*engine, dir)?;
         let flusher = Flusher::new(engine, syncer);
         Ok(Self(Arc::new(Disk {
             dir: dir.to_owned(),
             flusher,
+            looking,
             identity: Mutex::new(identity),
         })))
+    }
+
+    /// From now on its syncs and snapshots are measured here.
+    pub fn be_seen_by(&self, instruments: Arc<Instruments>) {
+        self.0.looking.get_or_init(|| instruments);
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
     }
 
     /// The log of a shard. Ask once: each has its own cache. Blocks: it reads the whole log, and fails

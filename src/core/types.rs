@@ -16,6 +16,7 @@ use prost::Message;
 
 use super::snapshot_file::Temporary;
 use crate::table::{Command, Reply};
+use crate::telemetry::traces::Trail;
 use crate::wire::convert::disk::{self as stored, StoredError};
 use crate::wire::disk;
 
@@ -48,11 +49,21 @@ pub type Snapshot = alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
 /// Commands proposed together: one log entry, applied in order, each whole. They are encoded once, by
 /// whoever proposes: every log holds, and every follower is sent, the same bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Batch {
     commands: Arc<Vec<Command>>,
     encoded: Bytes,
+    /// Its span, only where it was proposed: it rides along in memory, and is never stored or sent.
+    trail: Trail,
 }
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Self) -> bool {
+        self.encoded == other.encoded
+    }
+}
+
+impl Eq for Batch {}
 
 impl Batch {
     /// Encodes what is to be proposed.
@@ -60,7 +71,21 @@ impl Batch {
         Self {
             encoded: stored::batch(&commands).encode_to_vec().into(),
             commands: Arc::new(commands),
+            trail: Trail::default(),
         }
+    }
+
+    /// The same, with a span.
+    pub fn traced(self, trail: &Trail) -> Self {
+        Self {
+            trail: trail.clone(),
+            ..self
+        }
+    }
+
+    /// Its span.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
     }
 
     /// Reads what was proposed elsewhere or earlier, and keeps the bytes.
@@ -72,6 +97,7 @@ impl Batch {
         Ok(Self {
             commands: Arc::new(stored::commands(batch)?),
             encoded,
+            trail: Trail::default(),
         })
     }
 

@@ -2,12 +2,11 @@
 //! In: calls. Out: answers at once, or callers that wait for one. Never: an answer about a claim whose
 //! time ran out before the answer (each is looked at first, by the clock of this very call).
 
-use std::sync::Arc;
-
 use super::desk::{Answer, CLAIMS_MAX, Desk, Now};
 use super::ending::Ending;
 use super::handle::{
-    ClaimAnswer, ClaimAsk, ClaimError, ClaimState, Reason, ReleaseAnswer, SidecarMode, Unavailable,
+    ClaimAnswer, ClaimAsk, ClaimError, ClaimState, Reason, ReleaseAnswer, SidecarMode, Trace,
+    Unavailable,
 };
 use super::hold::{Caller, CallerId, Hold, Key, Stage};
 use super::outbox::{AskOf, Purpose};
@@ -27,7 +26,7 @@ impl Desk {
         now: Instant,
         id: ClaimId,
         ask: ClaimAsk,
-        trace_id: Arc<str>,
+        trace: impl Into<Trace>,
     ) -> Now<Claimed> {
         if let Some(key) = self.look(now, &id) {
             let hold = &self.holds[&key];
@@ -47,7 +46,7 @@ impl Desk {
             }
         }
         match self.admit(now) {
-            Ok(()) => self.claim_new(now, id, ask, trace_id),
+            Ok(()) => self.claim_new(now, id, ask, trace.into()),
             Err(refused) => Now::Done(Err(refused.into())),
         }
     }
@@ -235,7 +234,7 @@ impl Desk {
         now: Instant,
         id: ClaimId,
         ask: ClaimAsk,
-        trace_id: Arc<str>,
+        trace: Trace,
     ) -> Now<Claimed> {
         if let Err(text) = self.prefix.wants(&ask) {
             return Now::Done(Err(ClaimError::Invalid(text)));
@@ -252,7 +251,7 @@ impl Desk {
         if let Some(owner) = &ask.owner {
             self.own(key, owner);
         }
-        let mut hold = Hold::new(id.clone(), ask, trace_id, now);
+        let mut hold = Hold::new(id.clone(), ask, trace, now);
         hold.callers.push(caller);
         self.by_id.insert(id, key);
         self.holds.insert(key, Box::new(hold));
@@ -336,7 +335,7 @@ impl Desk {
     /// A DELETE of an id that was never seen wins over the PUT that it overtook.
     fn use_up(&mut self, now: Instant, id: &ClaimId) -> Released {
         let key = self.new_key();
-        let hold = Hold::new(id.clone(), nobody(id), Arc::from(""), now);
+        let hold = Hold::new(id.clone(), nobody(id), Trace::default(), now);
         self.by_id.insert(id.clone(), key);
         self.holds.insert(key, Box::new(hold));
         self.queued += 1;

@@ -13,10 +13,12 @@ use super::driver::{Driver, Inner, Waiting};
 use super::frame::{ReadAsk, ReadReply};
 use super::handle::{
     BreakAnswer, ClaimAnswer, ClaimAsk, ClaimError, ClaimEvent, ClaimView, Consistency, DrainView,
-    HistoryView, LockQuery, LockView, ModeView, Page, Read, ReleaseAnswer, Sidecar, SidecarMode,
-    Standing, StatusView, Unavailable, VerifyView,
+    Findings, HistoryView, LockQuery, LockView, ModeView, Page, Read, ReleaseAnswer, Sidecar,
+    SidecarMode, Standing, StatusView, Survey, Trace, Unavailable, VerifyView,
 };
+use crate::table::contention::{ContentionView, Window};
 use crate::table::id::{ClaimId, LockName, Revision, Token};
+use crate::telemetry::sidecar::Instruments;
 use crate::world::clock::Instant;
 
 #[async_trait]
@@ -25,10 +27,10 @@ impl Sidecar for Driver {
         &self,
         id: ClaimId,
         ask: ClaimAsk,
-        trace_id: Arc<str>,
+        trace: Trace,
     ) -> Result<ClaimAnswer, ClaimError> {
         let waiting = match self.later(Some(&id), |inner, now| {
-            inner.desk.claim(now, id.clone(), ask, trace_id)
+            inner.desk.claim(now, id.clone(), ask, trace)
         }) {
             Ok(done) => return done,
             Err(waiting) => waiting,
@@ -220,13 +222,36 @@ impl Sidecar for Driver {
             return Err(Unavailable::Draining);
         };
         let prefix = self.step(|inner, _| inner.desk.prefix().clone());
-        for view in &mut page.items {
-            for want in Arc::make_mut(&mut view.record.locks) {
-                want.name = prefix.strip(&want.name);
-            }
-        }
+        prefix.history(&mut page.items);
         Ok(Read {
             value: page,
+            linearizable: read.linearizable,
+            age: read.age,
+        })
+    }
+
+    async fn survey(
+        &self,
+        ask: Survey,
+        consistency: Consistency,
+    ) -> Result<Read<Findings>, Unavailable> {
+        let ask = match ask {
+            Survey::Why(name) => Survey::Why(self.prefixed(&name)?),
+            ask @ (Survey::Deadlocks { .. }
+            | Survey::Order
+            | Survey::Waits
+            | Survey::Sessions
+            | Survey::Contention { .. }) => ask,
+        };
+        let asked = ReadAsk::Survey(ask.clone());
+        let read = self.read(asked, consistency).await?;
+        let found = match read.value {
+            ReadReply::Found(found) if found.answer(&ask) => found,
+            _another => return Err(Unavailable::Draining),
+        };
+        let prefix = self.step(|inner, _| inner.desk.prefix().clone());
+        Ok(Read {
+            value: prefix.findings(found),
             linearizable: read.linearizable,
             age: read.age,
         })
@@ -242,6 +267,7 @@ impl Sidecar for Driver {
             ReadReply::Lock(_)
             | ReadReply::Locks(_)
             | ReadReply::History(_)
+            | ReadReply::Found(_)
             | ReadReply::Broken(_) => Err(Unavailable::Draining),
         }
     }
@@ -262,6 +288,7 @@ impl Sidecar for Driver {
             ReadReply::Lock(_)
             | ReadReply::Locks(_)
             | ReadReply::History(_)
+            | ReadReply::Found(_)
             | ReadReply::Verified(_) => Err(Unavailable::Draining),
         }
     }
@@ -289,6 +316,15 @@ impl Sidecar for Driver {
 
     fn status(&self) -> StatusView {
         self.step(|inner, now| inner.desk.status_view(now, &self.cores))
+    }
+
+    fn contention(&self, window: Window, most: usize) -> ContentionView {
+        let now = self.clock.now();
+        self.eyes.contention(|seen| seen.report(now, window, most))
+    }
+
+    fn instruments(&self) -> &Instruments {
+        &self.eyes.instruments
     }
 }
 

@@ -8,7 +8,7 @@ use super::frame::{
     FrameIn, FrameOut, LeaderNews, News, OperationNews, QueryNews, QueryOut, ReadAsk, ReadRefusal,
     ReadReply, RenewalNews, RenewalOutcome,
 };
-use super::handle::{BreakAnswer, HistoryView, LockView, Page, VerifyView};
+use super::handle::{BreakAnswer, Findings, HistoryView, LockView, Page, VerifyView};
 use crate::table::command::{BreakReply, Effect, RenewalReply};
 use crate::table::id::{Revision, SessionId, ShardId};
 use crate::wire::convert::{self, ConvertError, Outcome};
@@ -19,13 +19,19 @@ pub const POLL_MAX: Duration = Duration::from_secs(60);
 
 /// A frame for the node `to` (0: not known yet).
 pub fn encode(frame: &FrameOut, cluster_id: &str, shard: ShardId, to: u64) -> v1::SidecarFrame {
+    let mut operations: Vec<v1::Operation> = frame.operations.iter().map(Into::into).collect();
+    for (seq, traceparent) in &frame.traces {
+        if let Some(operation) = operations.iter_mut().find(|it| it.seq == seq.0) {
+            operation.traceparent = traceparent.to_string();
+        }
+    }
     v1::SidecarFrame {
         cluster_id: cluster_id.to_owned(),
         shard: shard.0,
         to,
         open: frame.open.as_ref().map(Into::into),
         renewals: frame.renewals.iter().map(Into::into).collect(),
-        operations: frame.operations.iter().map(Into::into).collect(),
+        operations,
         queries: frame.queries.iter().map(query).collect(),
     }
 }
@@ -99,6 +105,7 @@ fn query(query: &QueryOut) -> v1::Query {
             reason: reason.to_string(),
             force: *force,
         }),
+        ReadAsk::Survey(ask) => Wire::Survey(ask.into()),
     };
     v1::Query {
         id: query.id,
@@ -166,10 +173,12 @@ fn event(event: v1::Event) -> Result<Option<News>, ConvertError> {
             claim,
             revision,
             answer,
+            wanted_by,
         } => Some(News::Recalled {
             claim: claim.seq,
             revision,
             answer,
+            wanted_by,
         }),
         Effect::Wanted { claim } => Some(News::Wanted { claim: claim.seq }),
         Effect::Refused {
@@ -182,9 +191,10 @@ fn event(event: v1::Event) -> Result<Option<News>, ConvertError> {
             refusal,
         }),
         Effect::SessionEnded { session, cause } => Some(News::SessionEnded { session, cause }),
-        Effect::SessionTimer { .. } | Effect::DelayTimer { .. } | Effect::LockChanged { .. } => {
-            None
-        }
+        Effect::SessionTimer { .. }
+        | Effect::DelayTimer { .. }
+        | Effect::OrderInverted(_)
+        | Effect::LockChanged { .. } => None,
     })
 }
 
@@ -236,6 +246,10 @@ fn read_reply(reply: Option<v1::query_reply::Reply>) -> Result<ReadReply, ReadRe
                 BreakReply::Asked => BreakAnswer::Asked,
             };
             Ok(ReadReply::Broken(answer))
+        }
+        Wire::Findings(found) => {
+            let found = Findings::try_from(found).map_err(malformed)?;
+            Ok(ReadReply::Found(found))
         }
         Wire::Error(error) => Err(match v1::QueryError::try_from(error) {
             Ok(v1::QueryError::NotLeader) => ReadRefusal::NotLeader,

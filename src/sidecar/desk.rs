@@ -25,6 +25,7 @@ use super::outbox::Outbox;
 use super::reads::Reads;
 use super::retry::Estimates;
 use super::session::{Session, StreamRef, Terms};
+use super::sight::Sight;
 use super::spot::Spots;
 use super::timers::Wheel;
 use super::view::{Light, Prefix, view};
@@ -142,6 +143,8 @@ pub struct Desk {
     /// Calls that wait for a release to be applied, by what it ends.
     pub(super) releasing: BTreeMap<Seq, Vec<CallerId>>,
     pub(super) answers: Vec<(CallerId, Answer)>,
+    /// What the present step has set off, if anybody looks.
+    pub(super) sights: Option<Vec<Sight>>,
     pub(super) unsaved: Unsaved,
     /// Until the first attach after an earlier process.
     pub(super) inherited: Option<Inherited>,
@@ -189,6 +192,7 @@ impl Desk {
             watchers: BTreeMap::new(),
             releasing: BTreeMap::new(),
             answers: Vec::new(),
+            sights: None,
             unsaved: Unsaved::new(rules.records),
             inherited: None,
             draining: false,

@@ -22,16 +22,18 @@ use super::hold::CallerId;
 use super::lease::Caution;
 use super::link::{self, StreamError};
 use super::saved::Saved;
+use super::seen::Eyes;
 use super::session::StreamRef;
 use super::state_dir::{Book, StateDir};
 use crate::table::id::ClaimId;
+use crate::telemetry::sidecar::Instruments;
 use crate::world::clock::{Instant, SharedClock};
 
 /// The timers are looked at least so often: a sleeping task does not notice that the machine slept too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How a sidecar is set up.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// HOST:PORT of each core node's gRPC; at least one.
     pub cores: Vec<String>,
@@ -51,6 +53,8 @@ pub struct Config {
     pub delegate: bool,
     /// How long a drain waits for those that hold.
     pub drain_timeout: Duration,
+    /// Where it is measured.
+    pub instruments: Arc<Instruments>,
 }
 
 impl Config {
@@ -66,6 +70,7 @@ impl Config {
             name_prefix: String::new(),
             delegate: true,
             drain_timeout: Duration::from_secs(20),
+            instruments: Arc::default(),
         }
     }
 
@@ -99,6 +104,7 @@ pub struct Driver {
     streams: AtomicU64,
     cell: OnceLock<String>,
     pub(super) drain: Drain,
+    pub(super) eyes: Eyes,
     pub(super) standing: watch::Sender<Standing>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -141,7 +147,8 @@ impl Driver {
         Ok(Self::run(config, clock, desk, Some(book)))
     }
 
-    fn run(config: Config, clock: SharedClock, desk: Desk, book: Option<Book>) -> Arc<Self> {
+    fn run(config: Config, clock: SharedClock, mut desk: Desk, book: Option<Book>) -> Arc<Self> {
+        desk.be_seen();
         let standing = watch::Sender::new(desk.standing());
         let driver = Arc::new(Self {
             clock,
@@ -156,6 +163,7 @@ impl Driver {
             streams: AtomicU64::new(0),
             cell: OnceLock::new(),
             drain: Drain::new(config.drain_timeout),
+            eyes: Eyes::new(config.instruments, config.identity.into()),
             standing,
             tasks: Mutex::new(JoinSet::new()),
             cores: config.cores,
@@ -186,6 +194,7 @@ impl Driver {
         inner.desk.advance(now);
         let result = act(&mut inner, now);
         inner.write_down(now);
+        self.eyes.see(now, inner.desk.take_sights());
         inner.deliver();
         self.drain.saw(&inner.desk);
         self.tell_standing(inner.desk.standing());

@@ -21,6 +21,8 @@ impl Desk {
             return;
         };
         let waited = *hold.waited.get_or_insert_with(|| now.since(hold.asked));
+        let waiting = matches!(hold.stage, Stage::Waiting { .. });
+        let holding = matches!(hold.stage, Stage::Held { .. });
         let (tokens, held) = match &mut hold.stage {
             Stage::Held { tokens, since, .. } => (std::mem::take(tokens), now.since(*since)),
             Stage::Withheld { tokens } => (std::mem::take(tokens), Duration::ZERO),
@@ -48,10 +50,11 @@ impl Desk {
             return;
         };
         if let [want] = hold.ask.locks.as_slice()
-            && matches!(hold.stage, Stage::Held { .. })
+            && holding
         {
             self.habits.released(&want.name, now);
         }
+        self.sight_end(key, &how, waiting, holding.then_some(held));
         self.set_stage(key, Stage::Ended(ended));
         self.disown(key);
         if let Some(spot) = spot {

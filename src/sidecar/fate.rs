@@ -2,11 +2,16 @@
 //! In: news already found to be new. Out: moves of claims, answers to those who wait. Never: a grant told
 //! while the session is not certain, by the clock of that very moment.
 
+use std::sync::Arc;
+
 use super::desk::{Answer, Desk};
 use super::ending::Ending;
-use super::handle::{ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, Reason, ReleaseAnswer};
+use super::handle::{
+    ClaimAnswer, ClaimError, ClaimEventKind, ClaimState, Obstacle, Reason, ReleaseAnswer,
+};
 use super::hold::{Key, Stage};
 use super::outbox::{AskOf, Purpose};
+use super::sight::Sight;
 use super::view;
 use crate::planted::{self, Bug};
 use crate::table::command::{CycleEdge, EndCause, Operation, OperationReply, Party, Refusal, Was};
@@ -156,12 +161,14 @@ impl Desk {
         let until = now + hold.ttl * (1 + twice);
         let value = hold.value.take();
         let spot = hold.spot.filter(|_| value.is_some());
+        let token = tokens.first().copied();
         let held = Stage::Held {
             tokens,
             since: now,
             until,
         };
         self.set_stage(key, held);
+        self.sight_grant(key, token);
         self.note(key, ClaimEventKind::Granted);
         let granted = ClaimAnswer::Granted(self.view(now, &self.holds[&key]));
         self.answer_claim(key, &Ok(granted));
@@ -193,6 +200,13 @@ impl Desk {
         if !matches!(hold.stage, Stage::Asking) || is_try {
             return;
         }
+        hold.obstacle = Some(Arc::new(Obstacle {
+            since: now,
+            ahead,
+            behind: behind.as_deref().cloned(),
+        }));
+        let lock = hold.ask.locks[0].name.clone();
+        self.sight(|| Sight::Queued(lock));
         self.set_stage(key, Stage::Waiting { ahead, behind });
         let view = self.view(now, &self.holds[&key]);
         let hold = self.holds.get_mut(&key).expect("still there");

@@ -9,6 +9,7 @@ use super::handle::{
 };
 use super::hold::{Key, Stage};
 use super::outbox::Purpose;
+use super::sight::Sight;
 use crate::table::command::EndCause;
 use crate::table::id::Seq;
 use crate::world::clock::Instant;
@@ -134,7 +135,7 @@ impl Desk {
                 waited,
                 contention: Contention {
                     lock,
-                    holder: behind.map(|party| *party),
+                    holder: behind,
                     waiters: ahead,
                     retry_after: self.estimates.held(ahead, &mut self.rng),
                 },
@@ -161,6 +162,7 @@ impl Desk {
             self.outbox.rewind();
         }
         if self.session.falls_into_jeopardy(now) {
+            self.sight(|| Sight::Jeopardy);
             for key in self.held() {
                 self.note(key, ClaimEventKind::Jeopardy);
             }

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handle::{BreakAnswer, HistoryView, LockStateFilter, LockView, Page, VerifyView};
+use super::handle::{
+    BreakAnswer, Findings, HistoryView, LockStateFilter, LockView, Page, Survey, VerifyView,
+};
 use crate::table::attachment::Attachment;
 use crate::table::command::{
-    CycleEdge, EndCause, OpenSession, Operate, OperateReply, Refusal, Renewal,
+    CycleEdge, EndCause, OpenSession, Operate, OperateReply, Party, Refusal, Renewal,
 };
 use crate::table::id::{LockName, RenewalNumber, Revision, Seq, SessionId, Token};
 use crate::table::token::TokenBlock;
@@ -21,6 +23,8 @@ pub struct FrameOut {
     pub renewals: Vec<Renewal>,
     /// In the order of their seq.
     pub operations: Vec<Operate>,
+    /// The `traceparent` of those that are traced, the first time that they leave.
+    pub traces: Vec<(Seq, Arc<str>)>,
     /// Reads, in no order.
     pub queries: Vec<QueryOut>,
 }
@@ -94,6 +98,8 @@ pub enum ReadAsk {
         /// At once.
         force: bool,
     },
+    /// Why a lock is as it is, or what there is to see beyond single locks.
+    Survey(Survey),
 }
 
 impl ReadAsk {
@@ -222,6 +228,8 @@ pub enum News {
         revision: Revision,
         /// They want to hear whether it is in use.
         answer: bool,
+        /// The first who waits for it.
+        wanted_by: Option<Party>,
     },
     /// Somebody else reads a delegated lock.
     Wanted {
@@ -272,6 +280,8 @@ pub enum ReadReply {
     Verified(VerifyView),
     /// To [`ReadAsk::Break`].
     Broken(BreakAnswer),
+    /// To [`ReadAsk::Survey`].
+    Found(Findings),
 }
 
 /// Why a node did not answer a read.

@@ -148,8 +148,10 @@ impl Desk {
         let certain = self.session.certain(now).is_some();
         let may_grant = standing && (certain || planted::is(Bug::GrantPastDeadline));
         while may_grant && let Some(turn) = self.spots.get_mut(id).and_then(|s| s.next_turn()) {
-            let under = self.spots.get(id).and_then(|spot| spot.given());
+            let spot = self.spots.get(id);
+            let (under, freed) = (spot.and_then(|it| it.given()), spot.and_then(|it| it.freed));
             if let Some(hold) = self.holds.get_mut(&turn.key) {
+                hold.handed_over = freed.map(|freed| now.since(freed.max(hold.asked)));
                 hold.local = turn.local;
                 self.granted_locally += u64::from(turn.local);
                 hold.under = under.map(|given| given.seq);
@@ -194,7 +196,9 @@ impl Desk {
     /// A claim that waited for a lock here, or used it, has ended. Tells the return that this set off.
     pub(super) fn leave_spot(&mut self, now: Instant, key: Key, id: SpotId) -> Option<Seq> {
         let spot = self.spots.get_mut(id)?;
-        spot.remove(key);
+        if spot.remove(key) {
+            spot.freed = Some(now);
+        }
         if spot.given().is_some() {
             return self.settle(now, id);
         }
@@ -305,7 +309,7 @@ impl Desk {
             let retry_after = self.estimates.held(waiters, &mut self.rng);
             let held = ClaimError::Held(Contention {
                 lock,
-                holder: behind.map(|party| *party),
+                holder: behind,
                 waiters: waiters.saturating_sub(1),
                 retry_after,
             });
@@ -337,6 +341,7 @@ impl Desk {
             claim_id: user.claim_id,
             owner: user.owner,
             identity: self.session.identity().clone(),
+            trace_id: user.trace_id,
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::handle::{ClaimAsk, ClaimEventKind, ClaimState, Reason};
+use super::handle::{ClaimAsk, ClaimEventKind, ClaimState, Reason, Trace};
 use super::hold::{Ended, Hold, Journal, Stage};
 use super::view::nobody;
 use crate::table::command::Want;
@@ -139,7 +139,7 @@ fn revive(id: ClaimId, grave: Grave, now: Instant) -> Hold {
         locks: grave.locks.into_vec(),
         ..nobody(&id)
     };
-    let mut hold = Hold::new(id, ask, "".into(), now);
+    let mut hold = Hold::new(id, ask, Trace::default(), now);
     hold.waited = Some(Duration::from_micros(grave.waited_us));
     hold.queue = grave.queue;
     hold.local = grave.local;

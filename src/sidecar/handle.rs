@@ -8,11 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::table::command::{CycleEdge, EndCause, Want};
+use crate::table::command::{CycleEdge, EndCause, Party, Want};
+pub use crate::table::contention::{ContentionView, Window};
 use crate::table::id::{ClaimId, LockName, OwnerId, Revision, Token};
+pub use crate::table::survey::{Findings, Survey};
 pub use crate::table::view::{
     HistoryView, HolderView, LockStateFilter, LockView, VerifyView, WaiterView,
 };
+use crate::telemetry::sidecar::Instruments;
 use crate::world::clock::Instant;
 
 /// What a caller wants to claim. Bounds are checked before one is made.
@@ -59,6 +62,22 @@ pub enum ClaimState {
     Revoked,
 }
 
+impl ClaimState {
+    /// As clients and logs have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Granted => "granted",
+            Self::Jeopardy => "jeopardy",
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Lost => "lost",
+            Self::Cancelled => "cancelled",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// Why a claim is in a state that it did not ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -90,6 +109,27 @@ pub enum Reason {
     Draining,
 }
 
+impl Reason {
+    /// As clients and logs have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::TtlExpired => "ttl-expired",
+            Self::StreamClosed => "stream-closed",
+            Self::SessionExpired => "session-expired",
+            Self::SessionLost => "session-lost",
+            Self::WaitTimeout => "wait-timeout",
+            Self::CallerGone => "caller-gone",
+            Self::Unattended => "unattended",
+            Self::Deleted => "deleted",
+            Self::Deadlock => "deadlock",
+            Self::Broken => "broken",
+            Self::DeadlinePassed => "deadline-passed",
+            Self::Refused => "refused",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// One claim, as the app sees it. Times count from the call and are conservative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimView {
@@ -117,14 +157,41 @@ pub struct ClaimView {
     pub replayed: bool,
     /// Counts the changes of this claim, from 1.
     pub revision: u64,
-    /// How many claims went before it when it was queued.
-    pub ahead: Option<u32>,
+    /// What stood in its way, if it had to wait.
+    pub obstacle: Option<Arc<Obstacle>>,
     /// Its owner.
     pub owner: OwnerId,
     /// Free text.
     pub metadata: BTreeMap<String, String>,
     /// The mode of the lock's shard.
     pub mode: SidecarMode,
+}
+
+/// What stood in the way of a claim when it was queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// When it was queued.
+    pub since: Instant,
+    /// How many claims went before it.
+    pub ahead: u32,
+    /// One of those it waits for, as far as is known.
+    pub behind: Option<Party>,
+}
+
+/// The trace of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trace {
+    /// W3C trace id, or empty.
+    pub id: Arc<str>,
+    /// The `traceparent` for what is done for it elsewhere, if it is sampled.
+    pub parent: Option<Arc<str>>,
+}
+
+impl From<Arc<str>> for Trace {
+    /// A trace that is not sampled.
+    fn from(id: Arc<str>) -> Self {
+        Self { id, parent: None }
+    }
 }
 
 /// What became of a claim request that was not refused.
@@ -246,8 +313,12 @@ pub struct StatusView {
     pub in_flight: u64,
     /// Frames sent to core nodes.
     pub frames_sent: u64,
+    /// Operations sent to core nodes.
+    pub operations_sent: u64,
     /// Claims granted without asking the core.
     pub granted_locally: u64,
+    /// Locks kept here.
+    pub delegations: u64,
     /// Each core node: its address, whether a stream to it stands, whether it says it leads.
     pub cores: Vec<CoreLinkView>,
     /// How long the sidecar has run.
@@ -452,7 +523,7 @@ pub struct Contention {
     /// The first lock that was not free.
     pub lock: LockName,
     /// One of its holders, or its first waiter.
-    pub holder: Option<crate::table::command::Party>,
+    pub holder: Option<Box<Party>>,
     /// How many wait.
     pub waiters: u32,
     /// When trying again may make sense.
@@ -510,7 +581,7 @@ pub trait Sidecar: Send + Sync + 'static {
         &self,
         id: ClaimId,
         ask: ClaimAsk,
-        trace_id: Arc<str>,
+        trace: Trace,
     ) -> Result<ClaimAnswer, ClaimError>;
 
     /// Shows a claim; waits up to `wait` for a revision greater than `after`.
@@ -570,6 +641,14 @@ pub trait Sidecar: Send + Sync + 'static {
         cursor: Option<String>,
     ) -> Result<Read<Page<HistoryView>>, Unavailable>;
 
+    /// Why a lock is as it is, or what there is to see beyond single locks. The findings are of the kind that
+    /// was asked for.
+    async fn survey(
+        &self,
+        ask: Survey,
+        consistency: Consistency,
+    ) -> Result<Read<Findings>, Unavailable>;
+
     /// Checks a token; always linearizable.
     async fn verify(&self, name: &LockName, token: Token) -> Result<VerifyView, Unavailable>;
 
@@ -601,6 +680,12 @@ pub trait Sidecar: Send + Sync + 'static {
 
     /// More than the mode, for operators.
     fn status(&self) -> StatusView;
+
+    /// Which locks the claims of this pod waited for most.
+    fn contention(&self, window: Window, most: usize) -> ContentionView;
+
+    /// What is measured here.
+    fn instruments(&self) -> &Instruments;
 }
 
 /// The end cause that a reason stands for in the table.

@@ -11,6 +11,7 @@ use super::hold::Key;
 use super::outbox::Purpose;
 use super::reads::Outcome;
 use super::session::{Attach, PAUSE, StreamRef};
+use super::sight::Sight;
 use crate::table::attachment::Attachment;
 use crate::table::command::{OperateReply, OperationReply};
 use crate::table::id::{Revision, Seq, SessionKey};
@@ -278,9 +279,12 @@ impl Desk {
             Some(OperateReply::Forgotten) => None,
             Some(OperateReply::Applied(reply)) => Some(reply),
         };
-        let Some(purpose) = self.outbox.answered(news.seq, now) else {
+        let Some((purpose, took)) = self.outbox.answered(news.seq, now) else {
             return;
         };
+        if let Some(took) = took {
+            self.sight(|| Sight::CoreAnswered(took));
+        }
         self.proven(now);
         match purpose {
             Purpose::Ask(key) => self.hear_asked(now, key, news.seq, reply),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handle::{ClaimAsk, ClaimEventKind, ClaimState, Reason};
+use super::handle::{ClaimAsk, ClaimEventKind, ClaimState, Obstacle, Reason, Trace};
 use super::spot::SpotId;
 use super::timers::TimerId;
 use crate::table::command::Party;
@@ -54,8 +54,12 @@ pub struct Hold {
     pub waited: Option<Duration>,
     /// A queued claim ends here unless somebody attends to it.
     pub attend_until: Instant,
-    /// W3C trace id of its request, or empty.
-    pub trace_id: Arc<str>,
+    /// Of its request.
+    pub trace: Trace,
+    /// What stood in its way, if it had to wait.
+    pub obstacle: Option<Arc<Obstacle>>,
+    /// How long its lock was free and wanted before it got it, if that was seen here.
+    pub handed_over: Option<Duration>,
     /// The lock that it waits for or uses at this sidecar's desk, where the core does not know it by name.
     pub spot: Option<SpotId>,
     /// It was granted without the core.
@@ -189,7 +193,7 @@ impl Journal {
 
 impl Hold {
     /// A claim just asked for.
-    pub fn new(id: ClaimId, ask: ClaimAsk, trace_id: Arc<str>, now: Instant) -> Self {
+    pub fn new(id: ClaimId, ask: ClaimAsk, trace: Trace, now: Instant) -> Self {
         let mut journal = Journal::default();
         journal.note(ClaimEventKind::Queued);
         Self {
@@ -199,7 +203,9 @@ impl Hold {
             asked: now,
             waited: None,
             attend_until: now + ask.ttl,
-            trace_id,
+            trace,
+            obstacle: None,
+            handed_over: None,
             spot: None,
             local: false,
             under: None,

@@ -3,6 +3,7 @@
 //! Never: a claim that an app was told of and a later process would not know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::desk::{Desk, Rules};
 use super::handle::ClaimEventKind;
@@ -294,7 +295,7 @@ fn saved(hold: &Hold) -> Option<SavedHold> {
     Some(SavedHold {
         id: hold.id.clone(),
         ask: (*hold.ask).clone(),
-        trace_id: hold.trace_id.clone(),
+        trace_id: Arc::clone(&hold.trace.id),
         ttl: hold.ttl,
         queue: hold.queue,
         asked: hold.asked,
@@ -311,7 +312,7 @@ fn saved(hold: &Hold) -> Option<SavedHold> {
 
 /// The claim as this process goes on with it.
 fn revived(saved: SavedHold, now: Instant) -> Hold {
-    let mut hold = Hold::new(saved.id, saved.ask, saved.trace_id, saved.asked);
+    let mut hold = Hold::new(saved.id, saved.ask, saved.trace_id.into(), saved.asked);
     hold.ttl = saved.ttl;
     hold.queue = saved.queue;
     hold.waited = saved.waited;

@@ -26,6 +26,7 @@ impl Desk {
             ReadAsk::Lock { .. }
             | ReadAsk::Locks { .. }
             | ReadAsk::History { .. }
+            | ReadAsk::Survey(_)
             | ReadAsk::Break { .. } => return None,
         };
         let spot = self.spots.get(self.spots.of(&self.prefix.strip(name))?)?;

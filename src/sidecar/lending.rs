@@ -180,7 +180,7 @@ impl Desk {
     }
 
     /// Others wait for the lock.
-    fn recalled(&mut self, now: Instant, id: SpotId, answer: bool) {
+    fn recalled(&mut self, now: Instant, id: SpotId, answer: bool, wanted_by: Option<Party>) {
         let Some(spot) = self.spots.get_mut(id) else {
             return;
         };
@@ -199,6 +199,7 @@ impl Desk {
         let first = !std::mem::replace(&mut given.recalled, true);
         let users: Vec<Key> = spot.users.iter().map(|user| user.key).collect();
         if first {
+            self.sight_recall(id, wanted_by);
             for key in users {
                 self.note(key, ClaimEventKind::RecallRequested);
             }
@@ -255,10 +256,11 @@ impl Desk {
                 claim,
                 revision: _,
                 answer,
+                wanted_by,
             } => {
                 // What is not here any more is on its way back.
                 if let Some(id) = self.spots.of_seq(claim) {
-                    self.recalled(now, id, answer);
+                    self.recalled(now, id, answer, wanted_by);
                 }
             }
             News::Wanted { claim } => {
@@ -316,7 +318,7 @@ impl Desk {
                 self.given(now, id, all.revision, &listed.tokens, block);
             }
             if let Some(held) = listed.delegation.as_ref().filter(|held| held.recalled) {
-                self.recalled(now, id, held.answer);
+                self.recalled(now, id, held.answer, None);
             }
             if listed.breaking {
                 self.break_asked_here(now, id);

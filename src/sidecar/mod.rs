@@ -5,6 +5,7 @@ pub mod handle;
 pub mod calls;
 pub mod drain;
 pub mod driver;
+mod seen;
 
 pub mod desk;
 
@@ -36,6 +37,7 @@ pub mod report;
 pub mod retry;
 pub mod saved;
 pub mod session;
+pub mod sight;
 pub mod spot;
 pub mod timers;
 pub mod turns;

@@ -82,6 +82,8 @@ pub struct Outbox {
     next: Seq,
     /// The core refused for the moment: resend from here on.
     resend_at: Option<Instant>,
+    /// Operations that left, resent ones included.
+    pub left: u64,
 }
 
 impl Outbox {
@@ -96,6 +98,7 @@ impl Outbox {
             asks_flying: 0,
             next: Seq(applied.0 + 1),
             resend_at: None,
+            left: 0,
         }
     }
 
@@ -211,6 +214,7 @@ impl Outbox {
             let flight = &self.flights[self.sent];
             self.retries.sends(flight.seq);
             self.sent += 1;
+            self.left += u64::from(!flight.answered);
             if flight.answered {
                 continue;
             }
@@ -226,8 +230,9 @@ impl Outbox {
         operations
     }
 
-    /// A reply came: why its operation was sent, unless it had been answered before.
-    pub fn answered(&mut self, seq: Seq, now: Instant) -> Option<Purpose> {
+    /// A reply came: why its operation was sent, unless it had been answered before; and of what asks for a
+    /// claim, how long it waited for that.
+    pub fn answered(&mut self, seq: Seq, now: Instant) -> Option<(Purpose, Option<Duration>)> {
         let first = self.flights.front()?.seq.0;
         let place = usize::try_from(seq.0.checked_sub(first)?).ok()?;
         let flight = self.flights.get_mut(place)?;
@@ -248,7 +253,7 @@ impl Outbox {
             self.flights.pop_front();
             self.sent = self.sent.saturating_sub(1);
         }
-        Some(purpose)
+        Some((purpose, since.map(|since| now.since(since))))
     }
 
     /// The first seq without an answer, or the next to be given.
@@ -289,7 +294,7 @@ impl Outbox {
         let flying = self.flights.drain(..).filter(|flight| !flight.answered);
         let void: Vec<Purpose> = flying.map(|flight| flight.purpose).collect();
         let before = std::mem::replace(self, Self::new(Seq(0)));
-        (self.asks, self.limit) = (before.asks, before.limit);
+        (self.asks, self.limit, self.left) = (before.asks, before.limit, before.left);
         void
     }
 

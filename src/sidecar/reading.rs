@@ -58,7 +58,10 @@ impl Desk {
                 .items
                 .iter()
                 .for_each(|view| self.memory.note(view, seen)),
-            ReadReply::History(_) | ReadReply::Verified(_) | ReadReply::Broken(_) => {}
+            ReadReply::History(_)
+            | ReadReply::Verified(_)
+            | ReadReply::Broken(_)
+            | ReadReply::Found(_) => {}
         }
     }
 
@@ -95,7 +98,10 @@ impl Desk {
                 let page = self.memory.locks(prefix, *state, limit, after, now)?;
                 Some(page.map(|page: Page<_>| ReadReply::Locks(page)))
             }
-            ReadAsk::History { .. } | ReadAsk::Verify { .. } | ReadAsk::Break { .. } => None,
+            ReadAsk::History { .. }
+            | ReadAsk::Verify { .. }
+            | ReadAsk::Survey(_)
+            | ReadAsk::Break { .. } => None,
         }
     }
 }

@@ -240,6 +240,7 @@ impl Reads {
             ReadAsk::Locks { .. }
             | ReadAsk::History { .. }
             | ReadAsk::Verify { .. }
+            | ReadAsk::Survey(_)
             | ReadAsk::Break { .. } => Duration::ZERO,
         }
     }

@@ -43,6 +43,12 @@ impl Desk {
             queued: self.queued,
             in_flight: self.outbox.in_flight() as u64,
             frames_sent: self.frames_sent,
+            operations_sent: self.outbox.left,
+            delegations: self
+                .spots
+                .iter()
+                .filter(|(_, spot)| spot.given().is_some())
+                .count() as u64,
             granted_locally: self.granted_locally,
             cores: cores.collect(),
             uptime: now.since(self.started),

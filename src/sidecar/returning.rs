@@ -204,7 +204,7 @@ impl Desk {
         Some(User {
             claim_id: hold.id.clone(),
             owner: hold.owner(),
-            trace_id: hold.trace_id.clone(),
+            trace_id: hold.trace.id.clone(),
         })
     }
 

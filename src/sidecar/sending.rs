@@ -65,6 +65,7 @@ impl Desk {
         };
         let (holds, by_seq, prefix) = (&mut self.holds, &mut self.by_seq, &self.prefix);
         let (spots, habits) = (&mut self.spots, &mut self.habits);
+        let traces = &mut frame.traces;
         let ask = |of: AskOf, seq: Seq| match of {
             AskOf::Claim(key) => {
                 let hold = holds.get_mut(&key).filter(|hold| hold.spot.is_none())?;
@@ -73,6 +74,7 @@ impl Desk {
                 hold.seq = Some(seq);
                 hold.absent = false; // that was said of an earlier request
                 by_seq.insert(seq, key);
+                traces.extend(hold.trace.parent.clone().map(|parent| (seq, parent)));
                 Some(operation)
             }
             AskOf::Spot(id) => {
@@ -100,6 +102,7 @@ impl Desk {
                     recalled: None,
                 };
                 spots.sent(id, asked);
+                traces.extend(hold.trace.parent.clone().map(|parent| (seq, parent)));
                 Some(match block {
                     0 => Operation::Acquire(acquire),
                     block => Operation::Delegate { acquire, block },
@@ -134,6 +137,6 @@ fn request(hold: &Hold, prefix: &Prefix, wait: bool) -> Option<Acquire> {
         priority: ask.priority,
         metadata: ask.metadata.clone(),
         value: hold.value.clone().or_else(|| ask.value.clone()),
-        trace_id: hold.trace_id.clone(),
+        trace_id: hold.trace.id.clone(),
     })
 }

@@ -112,6 +112,8 @@ pub struct Spot {
     /// Of the queue, who has not been told that it waits.
     pub fresh: Vec<Key>,
     idle_since: Option<Instant>,
+    /// When the last of those that used it was done.
+    pub freed: Option<Instant>,
 }
 
 /// A claim that may use the lock now.
@@ -412,6 +414,7 @@ impl Spots {
             queue: Turns::default(),
             fresh: Vec::new(),
             idle_since: None,
+            freed: None,
         };
         self.by_name.insert((name, id));
         self.by_id.insert(id, Box::new(spot));

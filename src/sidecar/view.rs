@@ -5,7 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::handle::{ClaimAsk, ClaimError, ClaimState, ClaimView, Contention, Reason, SidecarMode};
+use super::handle::{
+    ClaimAsk, ClaimError, ClaimState, ClaimView, Contention, Findings, HistoryView, Reason,
+    SidecarMode,
+};
 use super::hold::{Hold, Stage};
 use super::lease::left;
 use crate::planted::{self, Bug};
@@ -40,15 +43,13 @@ pub fn view(hold: &Hold, light: Light) -> ClaimView {
         local: hold.local,
         replayed: false,
         revision: hold.journal.revision(),
-        ahead: None,
+        obstacle: hold.obstacle.clone(),
         owner: hold.owner(),
         metadata: hold.ask.metadata.clone(),
         mode: light.mode,
     };
     match &hold.stage {
-        Stage::Asking | Stage::Withheld { .. } => view.expires_in = attended(hold, light),
-        Stage::Waiting { ahead, .. } => {
-            view.ahead = Some(*ahead);
+        Stage::Asking | Stage::Withheld { .. } | Stage::Waiting { .. } => {
             view.expires_in = attended(hold, light);
         }
         Stage::Held { tokens, until, .. } => {
@@ -128,10 +129,50 @@ impl Prefix {
 
     /// A cycle with the app's names.
     pub fn cycle(&self, mut cycle: Vec<CycleEdge>) -> Vec<CycleEdge> {
-        for edge in &mut cycle {
+        self.edges(&mut cycle);
+        cycle
+    }
+
+    /// History with the app's names.
+    pub fn history(&self, records: &mut [HistoryView]) {
+        for want in records
+            .iter_mut()
+            .flat_map(|view| Arc::make_mut(&mut view.record.locks))
+        {
+            want.name = self.strip(&want.name);
+        }
+    }
+
+    /// Findings with the app's names. Classes of locks stay as the core has them: those of the locks under a
+    /// prefix are one.
+    pub fn findings(&self, mut found: Findings) -> Findings {
+        match &mut found {
+            Findings::Deadlocks(deadlocks) => {
+                let deadlocks = deadlocks.iter_mut();
+                deadlocks.for_each(|it| self.edges(Arc::make_mut(&mut it.edges)));
+            }
+            Findings::Waits(waits) => self.edges(&mut waits.edges),
+            Findings::Why(why) => {
+                why.name = self.strip(&why.name);
+                for name in why.queue.iter_mut().flat_map(|it| &mut it.elsewhere) {
+                    *name = self.strip(name);
+                }
+                self.history(&mut why.history);
+            }
+            Findings::Contention(view) => {
+                for lock in &mut view.locks {
+                    lock.name = self.strip(&lock.name);
+                }
+            }
+            Findings::Order(_) | Findings::Sessions(_) => {}
+        }
+        found
+    }
+
+    fn edges(&self, edges: &mut [CycleEdge]) {
+        for edge in edges {
             edge.lock = self.strip(&edge.lock);
         }
-        cycle
     }
 }
 
@@ -149,7 +190,7 @@ pub fn refusal(
             waiters,
         } => ClaimError::Held(Contention {
             lock: prefix.strip(&lock),
-            holder: Some(holder),
+            holder: Some(Box::new(holder)),
             waiters,
             retry_after: retry_after(waiters),
         }),

@@ -1,5 +1,6 @@
 //! The one place that reads a clock: CLOCK_BOOTTIME, which counts suspend and never jumps.
-//! In: nothing. Out: instants that can only be subtracted and compared. Never: wall-clock time.
+//! In: nothing. Out: instants that can only be subtracted and compared. Never: wall-clock time, but for the time
+//! stamps that collectors of telemetry want.
 
 use std::fmt;
 use std::ops::Add;
@@ -63,6 +64,37 @@ impl Clock for BootClock {
     fn now(&self) -> Instant {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         // Both are non-negative: the clock starts at zero at boot.
+        Instant(Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        ))
+    }
+}
+
+/// Nanoseconds since 1970 by the wall clock, for the time stamps that collectors of telemetry want. Nothing may
+/// be decided by it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads a clock"
+)]
+pub fn unix_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// The kernel's CLOCK_MONOTONIC_RAW, which no time service speeds up or slows down: to see how far one does
+/// that to the clock of leases. It does not count suspend.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RawClock;
+
+impl Clock for RawClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads a clock"
+    )]
+    fn now(&self) -> Instant {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicRaw);
         Instant(Duration::new(
             u64::try_from(time.tv_sec).unwrap_or(0),
             u32::try_from(time.tv_nsec).unwrap_or(0),

@@ -109,6 +109,8 @@ fn operators_list_get_verify_and_break() {
     for (arguments, word) in [
         (&["locks", "list"][..], "orders/42"),
         (&["locks", "get", "orders/42"], "holds"),
+        (&["locks", "why", "orders/42"], "orders/42: held by run-"),
+        (&["locks", "why", "nobody"], "nobody: free"),
         (&["claims", "list"], "granted"),
         (&["locks", "verify", "orders/42", &token], "current, held"),
     ] {
@@ -118,6 +120,12 @@ fn operators_list_get_verify_and_break() {
             text(&output.stdout).contains(word),
             "{arguments:?}: {output:?}"
         );
+    }
+
+    for json in [&["-o", "json"][..], &["--json"]] {
+        let why = dev.json(&[&["locks", "why", "orders/42"], json].concat());
+        assert_eq!(why["holders"][0]["token"].to_string(), token);
+        assert_eq!(why["history"][0]["event"], "granted", "{why}");
     }
 
     let broken = dev.ask(&["locks", "break", "orders/42", "--reason", "a test"]);

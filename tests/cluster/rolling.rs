@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sidelock::sidecar::driver::{Config, Driver};
-use sidelock::sidecar::handle::{ClaimAnswer, ClaimAsk, ClaimState, ReleaseAnswer, Sidecar};
+use sidelock::sidecar::handle::{ClaimAnswer, ClaimAsk, ClaimState, ReleaseAnswer, Sidecar, Trace};
 use sidelock::table::command::{Mode, Want};
 use sidelock::table::id::{ClaimId, LockName};
 use sidelock::world::clock::BootClock;
@@ -41,7 +41,7 @@ async fn work(driver: Arc<Driver>, worker: u64, stop: Arc<AtomicBool>, done: Arc
     while !stop.load(Ordering::Relaxed) {
         turn += 1;
         let id = ClaimId::parse(&format!("w{worker}-{turn}")).expect("an id");
-        let answer = driver.claim(id.clone(), ask(&format!("lock-{worker}")), "".into());
+        let answer = driver.claim(id.clone(), ask(&format!("lock-{worker}")), Trace::default());
         assert!(matches!(answer.await, Ok(ClaimAnswer::Granted(_))));
         assert_eq!(driver.release(&id).await, Ok(ReleaseAnswer::Released));
         done.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +54,9 @@ async fn a_rolling_restart_fails_no_claim_and_loses_no_lease() {
     let cores = (1..=3).map(|place| cell.grpc(place)).collect();
     let driver = Driver::start(Config::new(cores, "rolling".into()), Arc::new(BootClock));
     let held = ClaimId::parse("held").expect("an id");
-    let answer = driver.claim(held.clone(), ask("held"), "".into()).await;
+    let answer = driver
+        .claim(held.clone(), ask("held"), Trace::default())
+        .await;
     let Ok(ClaimAnswer::Granted(before)) = answer else {
         panic!("{answer:?}")
     };

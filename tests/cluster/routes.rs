@@ -210,3 +210,39 @@ async fn a_change_at_a_follower_reaches_the_leader() {
     cell.change(follower, "transfer", follower).await;
     assert_eq!(cell.leader_other_than(leader).await, follower);
 }
+
+/// What is seen at a follower says that it may be old; where that will not do, it names the leader.
+#[tokio::test]
+async fn a_follower_shows_what_it_has_applied_or_names_the_leader() {
+    let cell = Cell::of_three().await;
+    let leader = cell.leader().await;
+    let follower = leader % 3 + 1;
+    for path in [
+        "/v1/locks/a",
+        "/v1/locks/a/why",
+        "/v1/lock-order",
+        "/v1/waits",
+        "/v1/sessions",
+        "/v1/deadlocks",
+    ] {
+        for (at, query, consistency) in [
+            (leader, "", "linearizable"),
+            (leader, "?consistency=cached", "cached"),
+            (follower, "", "cached"),
+            (follower, "?consistency=linearizable", "linearizable"), // by redirect, query and all
+        ] {
+            let (status, body) = cell
+                .get(at, &format!("{path}{query}"))
+                .await
+                .expect("it answers");
+            assert_eq!(status, 200, "{path}{query}: {body}");
+            assert_eq!(body["consistency"], consistency, "{path}{query}: {body}");
+            assert_eq!(body["sidelock_mode"], "normal");
+        }
+    }
+    let (status, page) = cell
+        .get(follower, "/v1/locks?limit=0&consistency=linearizable")
+        .await
+        .expect("it answers");
+    assert_eq!((status, &page["code"]), (400, &json!("invalid-request")));
+}

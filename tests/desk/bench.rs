@@ -99,6 +99,7 @@ pub fn held_by_other() -> Refusal {
             claim_id: id("other"),
             owner: OwnerId::parse("other").expect("valid"),
             identity: Arc::from("elsewhere"),
+            trace_id: Arc::from(""),
         },
         holders: 1,
         waiters: 0,

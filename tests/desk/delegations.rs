@@ -126,6 +126,7 @@ fn a_recalled_lock_goes_back_when_its_user_lets_go_though_others_wait_here() {
         claim: seq,
         revision: Revision(99),
         answer: false,
+        wanted_by: None,
     });
     let before = silent(&mut bench);
     bench.release("first");
@@ -156,6 +157,7 @@ fn an_idle_lock_goes_back_at_once_when_it_is_recalled() {
         claim: seq,
         revision: Revision(99),
         answer: true,
+        wanted_by: None,
     });
     bench.send();
     assert!(matches!(
@@ -246,6 +248,7 @@ fn permits_are_kept_one_by_one_and_a_claim_beyond_them_asks_for_its_own() {
         claim: second,
         revision: Revision(bench.revision + 1),
         answer: true,
+        wanted_by: None,
     });
     silent(&mut bench);
     let told = &bench.operations[before..];
@@ -284,6 +287,7 @@ fn a_recall_told_before_its_grant_holds_for_it() {
         claim: seq,
         revision: Revision(bench.revision + 1),
         answer: false,
+        wanted_by: None,
     });
     assert_eq!(lend(&mut bench, 10), seq);
     assert_eq!(bench.state("first").0, ClaimState::Granted);
@@ -368,6 +372,7 @@ fn a_lock_that_others_wait_for_is_not_read_here() {
         claim: seq,
         revision: Revision(99),
         answer: false,
+        wanted_by: None,
     });
     assert!(
         matches!(read(&mut bench), Now::Later(_)),
@@ -393,6 +398,7 @@ fn readers_of_a_lock_that_only_wanders_do_not_stand_in_one_line() {
             claim: seq,
             revision: Revision(bench.revision + 1),
             answer: false,
+            wanted_by: None,
         });
         seq = lend(&mut bench, value);
         before = silent(&mut bench);

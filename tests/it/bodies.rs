@@ -9,7 +9,7 @@ use crate::refuser::Refuser;
 use crate::support::Served;
 
 async fn served() -> Served {
-    Served::start(Arc::new(Refuser)).await
+    Served::start(Arc::new(Refuser::default())).await
 }
 
 /// The detail of the refusal of this claim body.

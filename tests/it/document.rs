@@ -24,7 +24,7 @@ fn the_file_is_what_the_code_says() {
 
 #[tokio::test]
 async fn the_served_one_is_the_same() {
-    let served = Served::start(Arc::new(Refuser)).await;
+    let served = Served::start(Arc::new(Refuser::default())).await;
     let answer = served.send("GET", "/openapi.json", "").await;
     assert_eq!(answer.json(), document());
 }

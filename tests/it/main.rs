@@ -10,3 +10,4 @@ mod paths;
 mod protocol;
 mod refuser;
 mod support;
+mod surveys;

@@ -8,7 +8,7 @@ use crate::refuser::Refuser;
 use crate::support::Served;
 
 async fn served() -> Served {
-    Served::start(Arc::new(Refuser)).await
+    Served::start(Arc::new(Refuser::default())).await
 }
 
 #[tokio::test]
@@ -277,7 +277,7 @@ async fn breaking_a_lock_is_for_operators() {
         operator_routes: true,
         ..Default::default()
     };
-    let served = Served::with(Arc::new(Refuser), config).await;
+    let served = Served::with(Arc::new(Refuser::default()), config).await;
     let answer = served.send("POST", "/v1/locks/a/break", body).await;
     answer.problem(503, "no-quorum");
     let answer = served

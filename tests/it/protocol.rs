@@ -11,7 +11,7 @@ use crate::refuser::Refuser;
 use crate::support::{Served, read_answer, request};
 
 async fn served() -> Served {
-    Served::start(Arc::new(Refuser)).await
+    Served::start(Arc::new(Refuser::default())).await
 }
 
 async fn still_works(served: &Served) {

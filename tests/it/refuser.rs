@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sidelock::sidecar::handle::{
-    BreakAnswer, ClaimAnswer, ClaimAsk, ClaimError, ClaimEvent, ClaimView, Consistency, DrainView,
-    HistoryView, LockQuery, LockView, ModeView, Page, Read, ReleaseAnswer, Sidecar, SidecarMode,
-    Standing, StatusView, Unavailable, VerifyView,
+    BreakAnswer, ClaimAnswer, ClaimAsk, ClaimError, ClaimEvent, ClaimView, Consistency,
+    ContentionView, DrainView, Findings, HistoryView, LockQuery, LockView, ModeView, Page, Read,
+    ReleaseAnswer, Sidecar, SidecarMode, Standing, StatusView, Survey, Trace, Unavailable,
+    VerifyView, Window,
 };
+use sidelock::table::contention::Totals;
 use sidelock::table::id::{ClaimId, LockName, Revision, Token};
+use sidelock::telemetry::sidecar::Instruments;
 use tokio::sync::watch;
 
-pub struct Refuser;
+#[derive(Default)]
+pub struct Refuser(Instruments);
 
 const WELL: Standing = Standing {
     mode: SidecarMode::Normal,
@@ -31,7 +35,7 @@ impl Sidecar for Refuser {
         &self,
         id: ClaimId,
         ask: ClaimAsk,
-        _trace_id: Arc<str>,
+        _trace: Trace,
     ) -> Result<ClaimAnswer, ClaimError> {
         match id.as_str() {
             "echo" => Err(ClaimError::Invalid(format!("{ask:?}"))),
@@ -122,6 +126,14 @@ impl Sidecar for Refuser {
         Err(NO_QUORUM)
     }
 
+    async fn survey(
+        &self,
+        _ask: Survey,
+        _consistency: Consistency,
+    ) -> Result<Read<Findings>, Unavailable> {
+        Err(NO_QUORUM)
+    }
+
     async fn verify(&self, _name: &LockName, _token: Token) -> Result<VerifyView, Unavailable> {
         Err(NO_QUORUM)
     }
@@ -159,8 +171,22 @@ impl Sidecar for Refuser {
         }
     }
 
+    fn contention(&self, window: Window, _most: usize) -> ContentionView {
+        ContentionView {
+            window,
+            total: Totals::default(),
+            locks: Vec::new(),
+        }
+    }
+
+    fn instruments(&self) -> &Instruments {
+        &self.0
+    }
+
     fn status(&self) -> StatusView {
         StatusView {
+            delegations: 0,
+            operations_sent: 0,
             mode: self.mode(),
             granted: 0,
             queued: 0,

@@ -338,7 +338,7 @@ async fn run(life: Life) -> String {
         cluster_id: CELL.into(),
         breaks_allowed: false,
     };
-    let (served, tasks) = Shard::start(group.clone(), life.clock, options);
+    let (served, tasks) = Shard::start(group.clone(), life.clock, options, Arc::default());
     let groups = Groups::default();
     groups.insert(home, group.clone());
     group.run();

@@ -194,6 +194,7 @@ impl Client {
             generation: self.generation,
             seq,
             acked: 0,
+            traceparent: String::new(),
             operation: Some(operation),
         }
     }

@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use prost::Message;
 use sidelock::table::attachment::{AttachedClaim, Attachment};
 use sidelock::table::command::*;
 use sidelock::table::id::*;
+use sidelock::table::order::{LockClass, OrderEdge, OrderSample};
 use sidelock::table::state::{HistoryEvent, HistoryRecord};
+use sidelock::table::survey::{
+    DeadlockView, Findings, HolderWhy, OrderView, SessionTally, SessionsView, Survey, WaiterWhy,
+    WaitsView, WhyView,
+};
 use sidelock::table::view::{HistoryView, HolderView, LockView, WaiterView};
 use sidelock::wire::convert::{self, ConvertError, Outcome, Problem};
 use sidelock::wire::v1;
@@ -196,13 +202,13 @@ fn claim_ref() -> impl Strategy<Value = ClaimRef> {
 }
 
 fn party() -> impl Strategy<Value = Party> {
-    (claim_ref(), claim_id(), owner_id(), text()).prop_map(|(claim, claim_id, owner, identity)| {
-        Party {
-            claim,
-            claim_id,
-            owner,
-            identity,
-        }
+    let ids = (claim_ref(), claim_id(), owner_id());
+    (ids, text(), text()).prop_map(|((claim, claim_id, owner), identity, trace_id)| Party {
+        claim,
+        claim_id,
+        owner,
+        identity,
+        trace_id,
     })
 }
 
@@ -303,6 +309,18 @@ fn effect() -> impl Strategy<Value = Effect> {
                 cause,
                 cycle,
             }),
+        (
+            own_claim(),
+            any::<u64>(),
+            any::<bool>(),
+            prop::option::of(party())
+        )
+            .prop_map(|(claim, revision, answer, wanted_by)| Effect::Recalled {
+                claim,
+                revision: Revision(revision),
+                answer,
+                wanted_by,
+            }),
         (own_claim(), any::<u64>()).prop_map(|(claim, revision)| Effect::BreakAsked {
             claim,
             revision: Revision(revision),
@@ -341,8 +359,8 @@ fn attachment() -> impl Strategy<Value = Attachment> {
         )
 }
 
-fn lock_view() -> impl Strategy<Value = LockView> {
-    let holder = (
+fn holder() -> impl Strategy<Value = HolderView> {
+    (
         party(),
         mode(),
         token(),
@@ -362,20 +380,25 @@ fn lock_view() -> impl Strategy<Value = LockView> {
                 value,
                 breaking,
             },
-        );
-    let waiter =
-        (party(), mode(), 0..=PRIORITY_MAX).prop_map(|(party, mode, priority)| WaiterView {
-            claim: party.claim,
-            claim_id: party.claim_id,
-            owner: party.owner,
-            identity: party.identity,
-            mode,
-            priority,
-        });
+        )
+}
+
+fn waiter() -> impl Strategy<Value = WaiterView> {
+    (party(), mode(), 0..=PRIORITY_MAX).prop_map(|(party, mode, priority)| WaiterView {
+        claim: party.claim,
+        claim_id: party.claim_id,
+        owner: party.owner,
+        identity: party.identity,
+        mode,
+        priority,
+    })
+}
+
+fn lock_view() -> impl Strategy<Value = LockView> {
     (
         lock_name(),
-        prop::collection::vec(holder, 0..3),
-        prop::collection::vec(waiter, 0..3),
+        prop::collection::vec(holder(), 0..3),
+        prop::collection::vec(waiter(), 0..3),
         any::<(u32, Option<u32>, u64)>(),
     )
         .prop_map(
@@ -388,6 +411,10 @@ fn lock_view() -> impl Strategy<Value = LockView> {
                 revision: Revision(revision),
             },
         )
+}
+
+fn cycle() -> impl Strategy<Value = Arc<[CycleEdge]>> {
+    prop::collection::vec(edge(), 0..3).prop_map(Into::into)
 }
 
 fn history_view() -> impl Strategy<Value = HistoryView> {
@@ -411,8 +438,8 @@ fn history_view() -> impl Strategy<Value = HistoryView> {
                     note,
                 }
             ),
-        end_cause().prop_map(|cause| HistoryEvent::Left { cause }),
-        Just(HistoryEvent::Deadlocked),
+        (end_cause(), cycle()).prop_map(|(cause, cycle)| HistoryEvent::Left { cause, cycle }),
+        cycle().prop_map(|cycle| HistoryEvent::Deadlocked { cycle }),
         text().prop_map(|note| HistoryEvent::BreakAsked { note }),
     ];
     (
@@ -437,6 +464,102 @@ fn history_view() -> impl Strategy<Value = HistoryView> {
                 },
             },
         )
+}
+
+fn order_edge() -> impl Strategy<Value = (LockClass, LockClass, OrderEdge)> {
+    let names = (lock_name(), lock_name(), any::<bool>());
+    (names, party(), any::<(u64, u64)>()).prop_map(
+        |((held, taken, closes), party, (count, revision))| {
+            let classes = [LockClass::of(&held), LockClass::of(&taken)];
+            let edge = OrderEdge {
+                count,
+                sample: OrderSample {
+                    held,
+                    taken,
+                    claim_id: party.claim_id,
+                    owner: party.owner,
+                    identity: party.identity,
+                    revision: Revision(revision),
+                },
+                closes: classes.iter().filter(|_| closes).cloned().collect(),
+            };
+            let [before, after] = classes;
+            (before, after, edge)
+        },
+    )
+}
+
+fn why() -> impl Strategy<Value = WhyView> {
+    let holder = (holder(), any::<(u32, bool)>(), prop::option::of(party()));
+    let holder = holder.prop_map(|(holder, (held_ms, delegated), user)| HolderWhy {
+        holder,
+        held: Duration::from_millis(held_ms.into()),
+        delegated,
+        user,
+    });
+    let waits_for = prop::collection::vec(claim_id(), 0..3);
+    let elsewhere = prop::collection::vec(lock_name(), 0..3);
+    let waiter = (waiter(), waits_for, elsewhere, any::<(u32, bool)>());
+    let waiter = waiter.prop_map(
+        |(waiter, waits_for, elsewhere, (behind, trial))| WaiterWhy {
+            waiter,
+            waits_for,
+            behind,
+            elsewhere,
+            trial,
+        },
+    );
+    (
+        lock_name(),
+        prop::collection::vec(holder, 0..3),
+        prop::collection::vec(waiter, 0..3),
+        any::<(u32, Option<u32>)>(),
+        prop::collection::vec(history_view(), 0..3),
+    )
+        .prop_map(
+            |(name, holders, queue, (waiters, lock_delay_ms), history)| WhyView {
+                name,
+                holders,
+                queue,
+                waiters,
+                lock_delay_ms,
+                history,
+            },
+        )
+}
+
+fn findings() -> impl Strategy<Value = Findings> {
+    let deadlock = (any::<u64>(), claim_id(), cycle());
+    let deadlock = deadlock.prop_map(|(revision, victim, edges)| DeadlockView {
+        revision: Revision(revision),
+        victim,
+        edges,
+    });
+    let tally = (any::<u64>(), text(), any::<(u32, u32, u32, u32)>());
+    let tally = tally.prop_map(
+        |(session, identity, (ttl_ms, claims, waiting, delegations))| SessionTally {
+            session: SessionId(session),
+            identity,
+            ttl_ms,
+            claims,
+            waiting,
+            delegations,
+        },
+    );
+    prop_oneof![
+        prop::collection::vec(deadlock, 0..3).prop_map(Findings::Deadlocks),
+        (prop::collection::vec(order_edge(), 0..3), any::<u64>())
+            .prop_map(|(edges, missed)| Findings::Order(OrderView { edges, missed })),
+        (prop::collection::vec(edge(), 0..3), any::<bool>())
+            .prop_map(|(edges, truncated)| Findings::Waits(WaitsView { edges, truncated })),
+        (prop::collection::vec(tally, 0..3), any::<bool>()).prop_map(|(sessions, truncated)| {
+            Findings::Sessions(SessionsView {
+                sessions,
+                truncated,
+            })
+        }),
+        why().prop_map(|why| Findings::Why(Box::new(why))),
+    ]
 }
 
 proptest! {
@@ -498,6 +621,20 @@ proptest! {
         prop_assert_eq!(LockView::try_from(wired(v1::Lock::from(&lock))), Ok(lock));
         let wire = wired(v1::HistoryRecord::from(&record));
         prop_assert_eq!(HistoryView::try_from(wire), Ok(record));
+    }
+
+    #[test]
+    fn surveys_come_back(name in lock_name(), limit in any::<u32>(), found in findings()) {
+        for ask in [
+            Survey::Deadlocks { limit },
+            Survey::Order,
+            Survey::Waits,
+            Survey::Sessions,
+            Survey::Why(name),
+        ] {
+            prop_assert_eq!(Survey::try_from(wired(v1::Survey::from(&ask))), Ok(ask));
+        }
+        prop_assert_eq!(Findings::try_from(wired(v1::Findings::from(&found))), Ok(found));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use sidelock::core::group::{Retention, Timings};
 use sidelock::core::node::{Config as NodeConfig, Node};
 use sidelock::sidecar::driver::{Config, Driver};
 use sidelock::sidecar::handle::{
-    ClaimAnswer, ClaimAsk, ClaimError, ClaimEventKind, ClaimView, Sidecar,
+    ClaimAnswer, ClaimAsk, ClaimError, ClaimEventKind, ClaimView, Sidecar, Trace,
 };
 use sidelock::table::command::{Mode, Want};
 use sidelock::table::id::{ClaimId, LockName};
@@ -171,7 +171,7 @@ pub fn waiting(lock: &str) -> ClaimAsk {
 
 /// Claims, within patience.
 pub async fn claim(driver: &Driver, claim: &str, ask: ClaimAsk) -> Result<ClaimAnswer, ClaimError> {
-    soon(driver.claim(id(claim), ask, Arc::from(""))).await
+    soon(driver.claim(id(claim), ask, Trace::default())).await
 }
 
 /// Claims and must be granted.

@@ -55,6 +55,18 @@ const PLANTS: &[Plant] = &[
     ("src/api/a.rs", "use crate::wire::Frame;", Some("imports")),
     ("src/api/a.rs", "use crate::table::Table;", Some("imports")),
     ("src/api/a.rs", "use crate::table::id::LockName;", None),
+    ("src/views/a.rs", "use crate::table::view::LockView;", None),
+    (
+        "src/views/a.rs",
+        "use crate::sidecar::Handle;",
+        Some("imports"),
+    ),
+    ("src/core/a.rs", "use crate::views::locks::LockBody;", None),
+    (
+        "src/sidecar/a.rs",
+        "use crate::views::locks::LockBody;",
+        Some("imports"),
+    ),
     ("src/cli/a.rs", "use crate::core::Node;", None),
     ("src/novel/a.rs", "", Some("imports")),
     (

@@ -22,18 +22,40 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("planted", &[]),
     ("table", &["planted"]),
     ("world", &[]),
-    ("telemetry", &[]),
+    ("ui", &[]),
+    ("telemetry", &["table", "world"]),
     ("wire", &["table"]),
+    ("views", &["table"]), // shown by core and api, which must not see each other
     ("config", &["table", "world"]),
     (
         "core",
-        &["planted", "table", "wire", "world", "telemetry", "config"],
+        &[
+            "planted",
+            "table",
+            "views",
+            "wire",
+            "world",
+            "telemetry",
+            "config",
+            "ui",
+        ],
     ),
     (
         "sidecar",
         &["planted", "table", "wire", "world", "telemetry", "config"],
     ),
-    ("api", &["sidecar", "table", "world", "telemetry", "config"]),
+    (
+        "api",
+        &[
+            "sidecar",
+            "table",
+            "views",
+            "world",
+            "telemetry",
+            "config",
+            "ui",
+        ],
+    ),
     (
         "cli",
         &[

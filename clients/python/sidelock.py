@@ -12,10 +12,11 @@ Loss is told once: at the deadline, or at once when the sidecar says so or its s
 block and raises `LockLost`; `with` calls `on_loss`, and raises `LockLost` from `check()` and at the block's end.
 
 Units: seconds for `wait`, `ttl`, `deadline`; what ends in `_ms` is milliseconds. Python 3.11 or newer, nothing else.
-The clock of Python does not count the time that the machine is suspended; the sidecar's does, and tells at the resume.
+Python's clock does not count the time that the machine is suspended; the sidecar's does, and tells at the resume.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -29,10 +30,7 @@ LINE_BYTES_MAX = 1 << 20  # an event of 64 locks with the longest names is far b
 
 class LockError(Exception):
     """A refusal. Decide by `code`: those of docs/problems.md, and `sidecar-unreachable` if nobody answers.
-
-    `retryable` tells whether the same may succeed later, `retry_after_ms` when (None: not known), `problem` is all
-    that the sidecar said.
-    """
+    `retryable` tells whether the same may succeed later, `retry_after_ms` when (None: not known)."""
 
     def __init__(self, code, detail="", retryable=False, problem=None):
         super().__init__(f"{code}: {detail}" if detail else code)
@@ -51,11 +49,8 @@ class LockLost(LockError):
 
 class _Claim:
     """One attempt, and the hold it becomes. Use it once.
-
-    claim_id    the holder
-    token       the fencing token, of a claim on one lock; tokens: by name, of all
-    deadline    until when the hold is certain, of time.monotonic()
-    lost        the LockLost, once that is so
+    claim_id: the holder; token: the fencing token, of a claim on one lock; tokens: of all, by name;
+    deadline: until when the hold is certain, of time.monotonic(); lost: the LockLost, once that is so
     """
 
     def __init__(self, url, locks, wait, ttl, on_loss, fields):
@@ -131,12 +126,10 @@ class _Claim:
         self._timer = asyncio.get_running_loop().call_at(self.deadline, self._lose, "deadline-passed")
 
     async def _follow(self, events):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             async for claim in events:
                 if claim["state"] != "granted":
                     return self._lose(claim.get("reason", claim["state"]))
-        except (OSError, ValueError):
-            pass
         self._lose("stream-broken")
 
     async def _keep(self):
@@ -160,15 +153,13 @@ class _Claim:
     def _quiet(self):
         """Nothing is told from now on."""
         self._timer.cancel()
-        for task in self._tasks:
-            # The one that tells the loss is over by itself.
-            if task is not asyncio.current_task():
-                task.cancel()
+        for task in {*self._tasks} - {asyncio.current_task()}:  # the one that tells is over by itself
+            task.cancel()
 
     def _close(self):
-        if self._stream:
-            self._stream.close()
-            self._stream = None
+        stream, self._stream = self._stream, None
+        if stream:
+            stream.close()
 
 
 class AsyncLock(_Claim):
@@ -191,11 +182,8 @@ class AsyncLock(_Claim):
             if error is None or (ours and kind is asyncio.CancelledError):
                 raise self.lost from error
             return
-        try:
+        with contextlib.suppress(*([LockError] if error else [])):  # what went wrong in the block says more
             await self._release()
-        except LockError:
-            if error is None:  # what went wrong in the block says more
-                raise
 
 
 class Lock(_Claim):
@@ -211,11 +199,8 @@ class Lock(_Claim):
     __enter__ = acquire
 
     def __exit__(self, kind, error, trace):
-        try:
+        with contextlib.suppress(*([LockError] if error else [])):
             self.release()
-        except LockError:
-            if error is None:  # what went wrong in the block says more
-                raise
 
 
 class AsyncClient:
@@ -228,7 +213,6 @@ class AsyncClient:
 
     def lock(self, *locks, wait=0, ttl=None, on_loss=None, **fields):
         """A claim on one lock or several, all or nothing; each a name, or a dict as the API has it.
-
         wait 0 tries once. `ttl` is how long a hold outlives a sidecar's stream that broke. `fields` are those of the
         API: mode="shared", limit=3, permits=1, owner=, metadata=, value=, priority=, min_hold_ms=.
         """
@@ -272,12 +256,10 @@ async def _ask(url, method, path):
     try:
         async with asyncio.timeout(ANSWER_MAX):
             status, reader, writer = await _send(url, method, path)
-            try:
+            with contextlib.closing(writer):
                 if status >= 400:
                     raise await _problem(status, reader)
                 return json.loads(await reader.read() or b"null")
-            finally:
-                writer.close()
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
         raise LockError("sidecar-unreachable", f"{url}: {error!r}", True) from error
 
@@ -300,28 +282,18 @@ async def _events(reader):
             yield claim
 
 
-class _Background:
-    """The loop behind all locks of threads, in a thread that starts with the first of them."""
-
-    lock, loop = threading.Lock(), None
+_starting, _loops = threading.Lock(), {}
 
 
 def _run(work):
-    with _Background.lock:
-        if _Background.loop is None:
-            _Background.loop = asyncio.new_event_loop()
-            threading.Thread(target=_Background.loop.run_forever, name="sidelock", daemon=True).start()
-    future = asyncio.run_coroutine_threadsafe(work, _Background.loop)
+    """Runs it on the loop behind all locks of threads. A fork has no threads of its parent: it starts its own."""
+    with _starting:
+        if os.getpid() not in _loops:
+            _loops[os.getpid()] = asyncio.new_event_loop()
+            threading.Thread(target=_loops[os.getpid()].run_forever, name="sidelock", daemon=True).start()
+    future = asyncio.run_coroutine_threadsafe(work, _loops[os.getpid()])
     try:
         return future.result()
     except BaseException:
         future.cancel()  # an interrupted wait must not go on
         raise
-
-
-def _forget_loop():
-    _Background.lock, _Background.loop = threading.Lock(), None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_loop)  # a thread does not survive a fork; nor do its locks

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::events;
@@ -21,7 +22,7 @@ use super::node_views::{ModeBody, StatusBody};
 use super::problem::{Code, Problem};
 use super::router::Face;
 use crate::config::limits;
-use crate::sidecar::handle::{Consistency, Survey, Window};
+use crate::sidecar::handle::{Consistency, Survey, Unavailable, Window};
 use crate::ui;
 use crate::views::survey::SurveyBody;
 
@@ -44,17 +45,30 @@ pub(super) async fn file(request: Request) -> Result<Response, Problem> {
 }
 
 /// `/ui/live`: an event `overview` at once and each second, until the page or this process goes.
-pub(super) async fn live(State(face): State<Arc<Face>>, request: Request) -> Response {
+pub(super) async fn live(
+    State(face): State<Arc<Face>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Ok(permit) = Arc::clone(&face.pages).try_acquire_owned() else {
+        let retry_after = Duration::from_secs(10);
+        return Err(Unavailable::Overloaded { retry_after }.into());
+    };
     let closing = events::line(&request).closing();
     drop(request);
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let overviews = stream::unfold((face, ticks), |(face, mut ticks): (_, Interval)| async {
-        ticks.tick().await;
-        let overview = overview(&face).await;
-        let event = format!("event: overview\ndata: {overview}\n\n");
-        Some((Ok::<_, std::convert::Infallible>(event), (face, ticks)))
-    });
+    let overviews = stream::unfold(
+        (face, ticks, permit),
+        |(face, mut ticks, permit): (Arc<Face>, Interval, OwnedSemaphorePermit)| async {
+            ticks.tick().await;
+            let overview = overview(&face).await;
+            let event = format!("event: overview\ndata: {overview}\n\n");
+            Some((
+                Ok::<_, std::convert::Infallible>(event),
+                (face, ticks, permit),
+            ))
+        },
+    );
     let overviews = overviews.take_until(async move { closing.cancelled().await });
     let mut response = Response::new(Body::from_stream(overviews));
     let headers = response.headers_mut();
@@ -63,7 +77,7 @@ pub(super) async fn live(State(face): State<Arc<Face>>, request: Request) -> Res
         HeaderValue::from_static(events::MEDIA_TYPE),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    Ok(response)
 }
 
 /// All that the page shows. What the core does not tell now is left out.

@@ -8,11 +8,13 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
+use tokio::sync::Semaphore;
 
 use super::gate::{Gate, Produces};
 use super::problem::{Code, Problem};
 use super::serve::RefusedHead;
 use super::{claims, docs, locks, node, page, surveys};
+use crate::config::limits;
 use crate::sidecar::handle::Sidecar;
 
 /// How the face behaves.
@@ -29,6 +31,8 @@ pub(super) struct Face {
     pub(super) sidecar: Arc<dyn Sidecar>,
     pub(super) operator_routes: bool,
     pub(super) hosts: Vec<String>,
+    /// A permit for each page that is kept live.
+    pub(super) pages: Arc<Semaphore>,
 }
 
 /// The whole API in front of a sidecar.
@@ -43,6 +47,7 @@ pub fn router_and_probes(sidecar: Arc<dyn Sidecar>, config: Config) -> (Router, 
         sidecar,
         operator_routes: config.operator_routes,
         hosts: config.hosts,
+        pages: Arc::new(Semaphore::new(limits::PAGES_MAX)),
     });
     let all = assemble(&face, false, routes());
     (all, assemble(&face, true, probes()))

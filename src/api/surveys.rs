@@ -116,7 +116,8 @@ pub(super) async fn list_sessions(
 /// Show which locks are contended
 ///
 /// The locks that were waited for most, in the pod of this sidecar or in the whole cell. Names of locks are no
-/// labels of metrics: this is where they are. Waits are counted when they end with a grant.
+/// labels of metrics: this is where they are. The time of a wait counts from its beginning, in `waits` it counts once it has ended
+/// with a grant.
 #[utoipa::path(
     get, path = "/v1/contention", operation_id = "getContention", tag = "cell",
     params(

@@ -72,5 +72,8 @@ pub const CONTENDED_DEFAULT: u32 = 20;
 /// Contended locks shown at most.
 pub const CONTENDED_MAX: u32 = 100;
 
+/// Pages `/ui` that are kept live at a time: each costs some reads of the whole table a second.
+pub const PAGES_MAX: usize = 16;
+
 /// A comment goes out on an event stream this often, so that both sides notice a broken connection.
 pub const SSE_COMMENT_EVERY: Duration = Duration::from_secs(5);

@@ -49,6 +49,8 @@ pub struct Admin {
     pub measured: Measured,
     /// Cancelled when the node stops: streams end then.
     pub closing: CancellationToken,
+    /// A permit for each page that is kept live.
+    pub pages: Arc<tokio::sync::Semaphore>,
 }
 
 /// All routes.

@@ -15,6 +15,7 @@ use axum::routing::get;
 use futures::StreamExt;
 use futures::stream;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::admin::Admin;
@@ -57,16 +58,23 @@ async fn file(uri: Uri) -> Response {
 }
 
 /// An event `overview` at once and each second, until the page or this process goes.
-async fn live(State(admin): Shared) -> Response {
+async fn live(State(admin): Shared, uri: Uri) -> Response {
+    let Ok(permit) = Arc::clone(&admin.pages).try_acquire_owned() else {
+        let text = "as many pages as are kept live at a time are open";
+        return Problem::new(Kind::NotReady, text).at(&uri).into_response();
+    };
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let closing = admin.closing.clone();
-    let overviews = stream::unfold((admin, ticks), |(admin, mut ticks): (_, Interval)| async {
-        ticks.tick().await;
-        let overview = all(&admin).await;
-        let event = format!("event: overview\ndata: {overview}\n\n");
-        Some((Ok::<_, Infallible>(event), (admin, ticks)))
-    });
+    let overviews = stream::unfold(
+        (admin, ticks, permit),
+        |(admin, mut ticks, permit): (Arc<Admin>, Interval, OwnedSemaphorePermit)| async {
+            ticks.tick().await;
+            let overview = all(&admin).await;
+            let event = format!("event: overview\ndata: {overview}\n\n");
+            Some((Ok::<_, Infallible>(event), (admin, ticks, permit)))
+        },
+    );
     let overviews = overviews.take_until(async move { closing.cancelled().await });
     let mut response = Response::new(Body::from_stream(overviews));
     let headers = response.headers_mut();

@@ -190,7 +190,7 @@ impl Group {
     /// See [`ProposeError`]; only `NotLeader` says that nothing happened. Dropping the future leaves
     /// the outcome unknown.
     pub async fn propose(&self, commands: Vec<Command>) -> Result<Vec<Reply>, ProposeError> {
-        self.propose_traced(commands, &Trail::default()).await
+        self.propose_traced(commands, &Arc::default()).await
     }
 
     /// The same, below a span.
@@ -200,7 +200,7 @@ impl Group {
     pub async fn propose_traced(
         &self,
         commands: Vec<Command>,
-        trail: &Trail,
+        trail: &Arc<Trail>,
     ) -> Result<Vec<Reply>, ProposeError> {
         if let Err(fatal) = &self.0.raft.metrics().borrow_watched().running_state {
             return Err(ProposeError::Stopped(why(fatal)));

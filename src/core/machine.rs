@@ -337,7 +337,10 @@ fn applying(entry: &Entry) -> Trail {
     let EntryPayload::Normal(batch) = &entry.payload else {
         return Trail::default();
     };
-    let trail = batch.trail().child("lock.apply", None);
+    let Some(of_entry) = batch.trail() else {
+        return Trail::default();
+    };
+    let trail = of_entry.child("lock.apply", None);
     let index = i64::try_from(entry.log_id.index).unwrap_or(i64::MAX);
     trail.set(names::LOCK_ENTRY_INDEX, index);
     trail

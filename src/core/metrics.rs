@@ -22,18 +22,34 @@ use crate::world::clock::{BootClock, Clock, RawClock};
 #[derive(Clone)]
 pub struct Measured {
     /// What is counted while it happens.
-    pub instruments: Arc<Instruments>,
+    instruments: Arc<Instruments>,
     /// The disk.
-    pub storage: Storage,
+    storage: Storage,
     /// What this node serves; nothing before it belongs to a cell.
-    pub shards: Shards,
+    shards: Shards,
     /// Who is in the cell, once there is one.
-    pub members: watch::Receiver<Option<Members>>,
+    members: watch::Receiver<Option<Members>>,
     /// The clock of leases beside the raw one.
-    pub clock_rate: Arc<Mutex<ClockRate>>,
+    clock_rate: Arc<Mutex<ClockRate>>,
 }
 
 impl Measured {
+    /// Nothing has been read yet.
+    pub fn new(
+        instruments: &Arc<Instruments>,
+        storage: &Storage,
+        shards: &Shards,
+        members: &watch::Receiver<Option<Members>>,
+    ) -> Self {
+        Self {
+            instruments: Arc::clone(instruments),
+            storage: storage.clone(),
+            shards: shards.clone(),
+            members: members.clone(),
+            clock_rate: Arc::default(),
+        }
+    }
+
     /// All instruments as they stand now.
     pub fn now(&self) -> &Registry {
         let shard = self.shards.get(ShardId(0));

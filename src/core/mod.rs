@@ -26,6 +26,7 @@ pub mod membership;
 pub mod metrics;
 pub mod network;
 pub mod node;
+mod node_config;
 pub mod overview;
 pub mod problem;
 pub mod proposer;

@@ -17,15 +17,17 @@ use tonic::transport::server::TcpIncoming;
 
 use super::admin::{self, Admin};
 use super::calls::Calls;
-use super::formation::{Bound, Local, LocalConfig};
-use super::founding::Peer;
-use super::group::{Group, GroupError, Retention, Timings};
+use super::formation::{Bound, Local};
+use super::group::{Group, GroupError};
 use super::membership::{ChangeError, Members};
 use super::metrics::Measured;
 use super::network::{Home, Network, Peers};
+use super::node_config::local_config;
+pub use super::node_config::{Config, StartError};
 use super::raft_service::{Groups, raft_server};
 use super::service::{Shard, ShardOptions, Shards, cell_server};
-use super::storage::{Storage, StorageError};
+use super::storage::Storage;
+use crate::config::limits;
 use crate::table::id::ShardId;
 use crate::telemetry::core::Instruments;
 use crate::telemetry::push;
@@ -41,70 +43,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const CLOCKS_EVERY: Duration = Duration::from_secs(5);
 /// Bytes in flight on one stream before its sender waits.
 const WINDOW_BYTES: u32 = 4 << 20;
-
-/// What a node is told at its start.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Its place in the cell, 1 to 65535.
-    pub node_id: u16,
-    /// Where log, state and snapshots are kept.
-    pub data_dir: PathBuf,
-    /// Where sidecars and other nodes call.
-    pub grpc: SocketAddr,
-    /// Where operators ask.
-    pub http: SocketAddr,
-    /// All nodes of a new cell, this one included. Read only with an empty data directory.
-    pub peers: Vec<(u16, String)>,
-    /// A node of the cell to enter, instead of `peers`.
-    pub join: Option<String>,
-    /// `HOST:PORT` by which others reach `grpc`; by default its entry in `peers`, else `grpc`.
-    pub advertise: Option<String>,
-    /// Forms a cell of one node if neither `peers` nor `join` says otherwise.
-    pub alone: bool,
-    /// Whether sidecars may break locks through this node, as in `sidelock dev`.
-    pub breaks_allowed: bool,
-    /// How fast a dead leader is noticed.
-    pub timings: Timings,
-    /// How much of the log is kept.
-    pub retention: Retention,
-}
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The data directory is another node's.
-    #[error("{dir} is of node {theirs}, not of node {ours}: check --node-id and --data-dir")]
-    Place {
-        /// The directory.
-        dir: PathBuf,
-        /// The place in it.
-        theirs: u16,
-        /// The place asked for.
-        ours: u16,
-    },
-    /// It has no cell and was not told how to come by one.
-    #[error(
-        "{dir} is empty: say with --peers which nodes form the cell, or with --join which to enter"
-    )]
-    NoPeers {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// `peers` is not a list of nodes with this one among them.
-    #[error("--peers: {0}")]
-    Peers(String),
-}
 
 /// A running node. Dropping it aborts its tasks; [`Node::shutdown`] stops it in good order.
 pub struct Node {
@@ -146,13 +84,7 @@ impl Node {
         let (stopped_sender, stopped) = watch::channel(None);
         let closing = CancellationToken::new();
 
-        let measured = Measured {
-            instruments: Arc::clone(&instruments),
-            storage: storage.clone(),
-            shards: shards.clone(),
-            members: members.clone(),
-            clock_rate: Arc::default(),
-        };
+        let measured = Measured::new(&instruments, &storage, &shards, &members);
         let admin = Admin {
             groups: groups.clone(),
             shards: shards.clone(),
@@ -160,6 +92,7 @@ impl Node {
             members: members.clone(),
             measured: measured.clone(),
             closing: closing.clone(),
+            pages: Arc::new(tokio::sync::Semaphore::new(limits::PAGES_MAX)),
         };
         let parts = Parts {
             config,
@@ -172,23 +105,17 @@ impl Node {
             members: members_sender,
             instruments,
         };
-        let stopping = closing.clone();
-        let life = async move {
-            let why = live(parts).await;
-            if !stopping.is_cancelled() {
-                tracing::error!(%why, "the node stops");
-            }
-            stopped_sender.send_replace(Some(why));
-        };
+        let life = live_and_tell(parts, closing.clone(), stopped_sender);
+        let doors = serve_grpc(
+            grpc_listener,
+            closing.clone(),
+            groups.clone(),
+            shards,
+            storage,
+            local,
+        );
         let tasks = vec![
-            tokio::spawn(serve_grpc(
-                grpc_listener,
-                closing.clone(),
-                groups.clone(),
-                shards,
-                storage,
-                local,
-            )),
+            tokio::spawn(doors),
             tokio::spawn(serve_http(http_listener, closing.clone(), admin)),
             tokio::spawn(measure(measured, closing.clone())),
             tokio::spawn(life),
@@ -270,6 +197,19 @@ struct Parts {
     channels: Peers,
     members: watch::Sender<Option<Members>>,
     instruments: Arc<Instruments>,
+}
+
+/// Lives, and says why it does not any more.
+async fn live_and_tell(
+    parts: Parts,
+    stopping: CancellationToken,
+    stopped: watch::Sender<Option<Arc<str>>>,
+) {
+    let why = live(parts).await;
+    if !stopping.is_cancelled() {
+        tracing::error!(%why, "the node stops");
+    }
+    stopped.send_replace(Some(why));
 }
 
 /// From an identity to the end; gives the reason of the end.
@@ -360,70 +300,6 @@ fn bound_address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr
     bound.map_err(|source| StartError::Listen {
         address: asked,
         source,
-    })
-}
-
-/// Checks what belongs together: peers, place, directory and addresses.
-fn local_config(
-    config: &Config,
-    storage: &Storage,
-    grpc: SocketAddr,
-    http: SocketAddr,
-) -> Result<LocalConfig, StartError> {
-    let place = config.node_id;
-    let identity = storage.identity();
-    if let Some(theirs) = identity.place.filter(|theirs| *theirs != place) {
-        return Err(StartError::Place {
-            dir: config.data_dir.clone(),
-            theirs,
-            ours: place,
-        });
-    }
-    let mut peers: Vec<Peer> = config
-        .peers
-        .iter()
-        .map(|(place, address)| Peer {
-            place: *place,
-            address: address.clone(),
-        })
-        .collect();
-    peers.sort();
-    if peers.windows(2).any(|pair| pair[0].place == pair[1].place) {
-        return Err(StartError::Peers("a node id is named twice".into()));
-    }
-    let own = peers.iter().find(|peer| peer.place == place);
-    if !peers.is_empty() && own.is_none() && identity.cluster_id.is_none() {
-        return Err(StartError::Peers(format!(
-            "this node, {place}, is not among them"
-        )));
-    }
-    let named = config
-        .advertise
-        .clone()
-        .or_else(|| own.map(|own| own.address.clone()));
-    let grpc_name = named.unwrap_or_else(|| grpc.to_string());
-    let http_name = match grpc_name.rsplit_once(':') {
-        // Operators reach the node by the same name as other nodes do, unless it has one of its own.
-        Some((host, _)) if http.ip().is_unspecified() => format!("{host}:{}", http.port()),
-        Some(_) | None => http.to_string(),
-    };
-    if peers.is_empty() && config.join.is_none() && identity.cluster_id.is_none() {
-        if !config.alone {
-            return Err(StartError::NoPeers {
-                dir: config.data_dir.clone(),
-            });
-        }
-        peers.push(Peer {
-            place,
-            address: grpc_name.clone(),
-        });
-    }
-    Ok(LocalConfig {
-        place,
-        peers,
-        join: config.join.clone(),
-        grpc: grpc_name,
-        http: http_name,
     })
 }
 

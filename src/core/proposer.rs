@@ -14,7 +14,7 @@ use super::group::{Group, ProposeError};
 use super::seen::{self, Eyes};
 use super::streams::Outbox;
 use crate::table::command::{Command, Operate, Operation, Renewal, RenewalReply, Reply};
-use crate::table::id::Seq;
+use crate::table::id::{ClaimRef, Seq};
 use crate::telemetry::names;
 use crate::telemetry::traces::Trail;
 use crate::wire::convert;
@@ -65,6 +65,7 @@ enum Asker {
 
 /// An operation of a sidecar, but for what it asks for.
 struct Asked {
+    claim: ClaimRef,
     seq: Seq,
     outbox: Arc<Outbox>,
     /// In a word.
@@ -82,7 +83,7 @@ struct Entry {
     /// Of the other commands.
     askers: VecDeque<Asker>,
     /// Its span, if any part of it has one.
-    trail: Trail,
+    trail: Arc<Trail>,
     began: Instant,
     size: usize,
 }
@@ -124,21 +125,23 @@ impl Proposer {
             | Operation::Close => QUEUED_MAX,
         };
         let asked = Asked {
+            claim: ClaimRef {
+                session: operate.session,
+                seq: operate.seq,
+            },
             seq: operate.seq,
             outbox: Arc::clone(outbox),
             kind: seen::kind(&operate.operation),
             arrived: self.0.eyes.now(),
             trail,
         };
-        self.0
-            .eyes
-            .traced(operate.session, operate.seq, &asked.trail);
         let mut queue = self.lock();
         if queue.closed || queue.commands.len() >= bound {
             drop(queue);
             outbox.push_reply(convert::operation_not_leader(operate.seq));
             return;
         }
+        self.0.eyes.traced(asked.claim, &asked.trail);
         let asker = Asker::Stream(Box::new(asked));
         queue.commands.push_back((Command::Operate(operate), asker));
         drop(queue);
@@ -227,7 +230,7 @@ impl Proposer {
             commands: Vec::new(),
             renewals: VecDeque::new(),
             askers: VecDeque::new(),
-            trail: Trail::default(),
+            trail: Arc::default(),
             began: self.0.eyes.now(),
             size: 0,
         };
@@ -261,8 +264,9 @@ impl Proposer {
             return None;
         }
         entry.size = entry.commands.len();
-        entry.trail = entry_trail(&entry);
-        self.0.eyes.proposes(entry.arrived());
+        entry.trail = Arc::new(entry_trail(&entry));
+        let arrived = entry.arrived().unwrap_or(entry.began);
+        self.0.eyes.proposes(Some(arrived));
         Some(entry)
     }
 
@@ -274,7 +278,10 @@ impl Proposer {
         eyes.instruments().committed(entry.size, took, &trace_id);
         let replies = match result {
             Ok(replies) => replies,
-            Err(error) => return entry.fail(&error),
+            Err(error) => {
+                entry.claims().for_each(|claim| eyes.untraced(claim));
+                return entry.fail(&error);
+            }
         };
         let mut replies = replies.into_iter();
         if !entry.renewals.is_empty() {
@@ -286,7 +293,7 @@ impl Proposer {
         }
         for (asker, reply) in std::mem::take(&mut entry.askers).into_iter().zip(replies) {
             if let (Asker::Stream(asked), Reply::Operated(reply)) = (&asker, &reply) {
-                eyes.answered(asked.kind, reply);
+                eyes.answered(asked.kind, asked.claim, reply);
             }
             asker.answer(reply);
         }
@@ -335,6 +342,14 @@ fn entry_trail(entry: &Entry) -> Trail {
 }
 
 impl Entry {
+    /// What its operations are called.
+    fn claims(&self) -> impl Iterator<Item = ClaimRef> {
+        self.askers.iter().filter_map(|asker| match asker {
+            Asker::Stream(asked) => Some(asked.claim),
+            Asker::One(_) | Asker::Nobody => None,
+        })
+    }
+
     /// When the oldest operation in it came.
     fn arrived(&self) -> Option<Instant> {
         self.askers.iter().find_map(|asker| match asker {

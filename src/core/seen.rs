@@ -11,7 +11,7 @@ use crate::table::Table;
 use crate::table::command::{
     Effect, EndCause, OperateReply, Operation, OperationReply, Party, Refusal,
 };
-use crate::table::id::{ClaimRef, LockName, Revision, Seq, SessionId};
+use crate::table::id::{ClaimRef, LockName, Revision};
 use crate::table::state::{HistoryEvent, HistoryRecord, Stage};
 use crate::telemetry::contention::{Contention, Sample};
 use crate::telemetry::core::{Count, Instruments};
@@ -47,6 +47,8 @@ struct Seen {
     told: Revision,
     /// When the oldest part of the entry on its way had come.
     arrived: Option<Instant>,
+    /// Those who waited when this node began to lead are known.
+    began: bool,
 }
 
 struct Wait {
@@ -84,24 +86,35 @@ impl Eyes {
 
     /// This node serves from now on, or does not any more: what was seen of others' claims is void.
     pub fn serves(&self, serving: bool) {
-        if self.0.serving.swap(serving, Ordering::Relaxed) != serving {
-            let mut seen = self.seen();
-            let contention = std::mem::take(&mut seen.contention);
-            *seen = Seen {
-                contention,
-                told: seen.told,
-                ..Seen::default()
-            };
+        if self.0.serving.load(Ordering::Relaxed) == serving {
+            return;
         }
+        // Under the lock: an entry that is applied meanwhile is seen before or after, not half.
+        let mut seen = self.seen();
+        self.0.serving.store(serving, Ordering::Relaxed);
+        let mut contention = std::mem::take(&mut seen.contention);
+        contention.nobody_waits();
+        *seen = Seen {
+            contention,
+            told: seen.told,
+            ..Seen::default()
+        };
     }
 
     /// A traced operation of a session was queued.
-    pub fn traced(&self, session: SessionId, seq: Seq, trail: &Trail) {
+    pub fn traced(&self, claim: ClaimRef, trail: &Trail) {
         if trail.is_on() {
             let mut seen = self.seen();
             if seen.traced.len() < TRACED_MAX {
-                seen.traced.insert(ClaimRef { session, seq }, trail.clone());
+                seen.traced.insert(claim, trail.clone());
             }
+        }
+    }
+
+    /// An operation is not on its way any more.
+    pub fn untraced(&self, claim: ClaimRef) {
+        if traces::is_on() {
+            self.seen().traced.remove(&claim);
         }
     }
 
@@ -110,8 +123,9 @@ impl Eyes {
         self.seen().arrived = arrived;
     }
 
-    /// An operation was applied and answered.
-    pub fn answered(&self, kind: &'static str, reply: &OperateReply) {
+    /// An operation of a session was applied and answered.
+    pub fn answered(&self, kind: &'static str, claim: ClaimRef, reply: &OperateReply) {
+        self.untraced(claim);
         let OperateReply::Applied(reply) = reply else {
             return;
         };
@@ -130,6 +144,9 @@ impl Eyes {
             return;
         }
         let now = self.now();
+        if !std::mem::replace(&mut seen.began, true) {
+            waits_before(&mut seen, now, table);
+        }
         for effect in effects {
             self.effect(&mut seen, now, effect);
         }
@@ -144,9 +161,14 @@ impl Eyes {
     pub fn oldest_recall(&self, table: &Table) -> Duration {
         let now = self.now();
         let mut seen = self.seen();
-        seen.recalls
-            .retain(|claim, _| table.claim(*claim).is_some());
-        let oldest = seen.recalls.values().min();
+        // Told, and not acknowledged with a renewal: the sidecar does not hear. That an app holds on is no fault.
+        let unheard = |claim: &ClaimRef| {
+            let session = table.session(claim.session);
+            session.is_some_and(|session| session.listed.is_some())
+        };
+        seen.recalls.retain(|claim, _| table.is_recalled(*claim));
+        let oldest = seen.recalls.iter().filter(|(claim, _)| unheard(claim));
+        let oldest = oldest.map(|(_, since)| since).min();
         oldest.map_or(Duration::ZERO, |since| now.since(*since))
     }
 
@@ -156,7 +178,7 @@ impl Eyes {
             Effect::SessionEnded { session, cause } => {
                 if *cause == EndCause::SessionExpired {
                     instruments.count(Count::SessionExpired);
-                    tracing::info!(%session, "a session has expired");
+                    tracing::debug!(%session, "a session has expired");
                 }
             }
             Effect::Recalled { claim, .. } => {
@@ -167,13 +189,10 @@ impl Eyes {
                     instruments.count(Count::Recall);
                 }
             }
-            Effect::OrderInverted(inversion) => {
-                instruments.count(Count::Inversion);
-                tracing::warn!(?inversion, "locks are taken in contradicting orders");
-            }
+            Effect::OrderInverted(_) => instruments.count(Count::Inversion),
+            Effect::Refused { refusal, .. } => instruments.refused(code(refusal)),
             Effect::Granted(_)
             | Effect::Delegated(_)
-            | Effect::Refused { .. }
             | Effect::Wanted { .. }
             | Effect::ClaimEnded { .. }
             | Effect::BreakAsked { .. }
@@ -189,10 +208,12 @@ impl Eyes {
             return;
         };
         match &record.event {
+            // A try that hears whether a kept lock is in use does not wait for it.
+            HistoryEvent::Queued if table.is_trial(record.claim) => {}
             HistoryEvent::Queued => {
                 seen.contention.queued(now, lock);
                 let behind = blocker(table, record);
-                let trail = wait_trail(seen, record, behind.as_ref());
+                let trail = wait_trail(seen, table, record, behind.as_ref());
                 let behind = behind.map(|party| party.claim_id.as_str().into());
                 let wait = Wait {
                     since: now,
@@ -204,7 +225,6 @@ impl Eyes {
             }
             HistoryEvent::Granted { .. } => {
                 instruments.count(Count::Grant);
-                seen.traced.remove(&record.claim);
                 let Some(wait) = seen.waits.remove(&record.claim) else {
                     return;
                 };
@@ -218,7 +238,6 @@ impl Eyes {
                     .left(now, &wait.lock, wait.since, Some(sample));
             }
             HistoryEvent::Left { cause, .. } => {
-                seen.traced.remove(&record.claim);
                 if *cause == EndCause::Deadlock {
                     instruments.count(Count::Deadlock);
                 }
@@ -254,6 +273,23 @@ impl Eyes {
     }
 }
 
+/// Claims that were queued under an earlier leader: they wait since now, as far as this one knows.
+fn waits_before(seen: &mut Seen, now: Instant, table: &Table) {
+    for (lock, claim) in table.waiting() {
+        if seen.waits.contains_key(&claim) || table.is_trial(claim) {
+            continue; // over several locks: it is counted for the first
+        }
+        seen.contention.queued(now, lock);
+        let wait = Wait {
+            since: now,
+            lock: lock.clone(),
+            behind: None,
+            trail: Trail::default(),
+        };
+        seen.waits.insert(claim, wait);
+    }
+}
+
 /// One of those that hold the lock that a claim waits for.
 fn blocker(table: &Table, record: &HistoryRecord) -> Option<Party> {
     let names = record.locks.iter().map(|want| &want.name);
@@ -265,8 +301,8 @@ fn blocker(table: &Table, record: &HistoryRecord) -> Option<Party> {
 }
 
 /// The span of a wait, below that of the operation that began it, with a link to the hold in its way.
-fn wait_trail(seen: &mut Seen, record: &HistoryRecord, behind: Option<&Party>) -> Trail {
-    let Some(operation) = seen.traced.remove(&record.claim) else {
+fn wait_trail(seen: &Seen, table: &Table, record: &HistoryRecord, behind: Option<&Party>) -> Trail {
+    let Some(operation) = seen.traced.get(&record.claim) else {
         return Trail::default();
     };
     let trail = operation.child("lock.wait", None);
@@ -274,6 +310,12 @@ fn wait_trail(seen: &mut Seen, record: &HistoryRecord, behind: Option<&Party>) -
         trail.set(names::LOCK_NAME, want.name.to_string());
     }
     trail.set(names::LOCK_CLAIM_ID, record.claim_id.to_string());
+    let lock = record.locks.first().and_then(|want| table.lock(&want.name));
+    let place = lock.and_then(|lock| lock.queue.values().position(|it| *it == record.claim));
+    if let Some(place) = place {
+        let place = i64::try_from(place).unwrap_or(i64::MAX);
+        trail.set(names::LOCK_QUEUE_POSITION, place);
+    }
     if let Some(party) = behind {
         trail.set(names::LOCK_HOLDER_CLAIM_ID, party.claim_id.to_string());
         trail.set(names::LOCK_HOLDER_IDENTITY, party.identity.to_string());

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use openraft::alias;
@@ -54,7 +54,8 @@ pub struct Batch {
     commands: Arc<Vec<Command>>,
     encoded: Bytes,
     /// Its span, only where it was proposed: it rides along in memory, and is never stored or sent.
-    trail: Trail,
+    /// Weak: the log keeps entries in memory for long, and the span ends with the answer.
+    trail: Weak<Trail>,
 }
 
 impl PartialEq for Batch {
@@ -71,21 +72,21 @@ impl Batch {
         Self {
             encoded: stored::batch(&commands).encode_to_vec().into(),
             commands: Arc::new(commands),
-            trail: Trail::default(),
+            trail: Weak::new(),
         }
     }
 
     /// The same, with a span.
-    pub fn traced(self, trail: &Trail) -> Self {
+    pub fn traced(self, trail: &Arc<Trail>) -> Self {
         Self {
-            trail: trail.clone(),
+            trail: Arc::downgrade(trail),
             ..self
         }
     }
 
-    /// Its span.
-    pub fn trail(&self) -> &Trail {
-        &self.trail
+    /// Its span, until it is answered.
+    pub fn trail(&self) -> Option<Arc<Trail>> {
+        self.trail.upgrade()
     }
 
     /// Reads what was proposed elsewhere or earlier, and keeps the bytes.
@@ -97,7 +98,7 @@ impl Batch {
         Ok(Self {
             commands: Arc::new(stored::commands(batch)?),
             encoded,
-            trail: Trail::default(),
+            trail: Weak::new(),
         })
     }
 

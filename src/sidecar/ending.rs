@@ -21,7 +21,6 @@ impl Desk {
             return;
         };
         let waited = *hold.waited.get_or_insert_with(|| now.since(hold.asked));
-        let waiting = matches!(hold.stage, Stage::Waiting { .. });
         let holding = matches!(hold.stage, Stage::Held { .. });
         let (tokens, held) = match &mut hold.stage {
             Stage::Held { tokens, since, .. } => (std::mem::take(tokens), now.since(*since)),
@@ -54,7 +53,7 @@ impl Desk {
         {
             self.habits.released(&want.name, now);
         }
-        self.sight_end(key, &how, waiting, holding.then_some(held));
+        self.sight_end(key, &how, holding.then_some(held));
         self.set_stage(key, Stage::Ended(ended));
         self.disown(key);
         if let Some(spot) = spot {

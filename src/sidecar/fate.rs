@@ -200,13 +200,16 @@ impl Desk {
         if !matches!(hold.stage, Stage::Asking) || is_try {
             return;
         }
-        hold.obstacle = Some(Arc::new(Obstacle {
-            since: now,
-            ahead,
-            behind: behind.as_deref().cloned(),
-        }));
-        let lock = hold.ask.locks[0].name.clone();
-        self.sight(|| Sight::Queued(lock));
+        // It may be queued anew, when it goes to the core by name: it waits since the first time.
+        if hold.obstacle.is_none() {
+            hold.obstacle = Some(Arc::new(Obstacle {
+                since: now,
+                ahead,
+                behind: behind.as_deref().cloned(),
+            }));
+            let lock = hold.ask.locks[0].name.clone();
+            self.sight(|| Sight::Queued(lock));
+        }
         self.set_stage(key, Stage::Waiting { ahead, behind });
         let view = self.view(now, &self.holds[&key]);
         let hold = self.holds.get_mut(&key).expect("still there");

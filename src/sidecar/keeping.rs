@@ -264,7 +264,7 @@ impl Desk {
         if ended.release_at.is_none() {
             let cause = ended
                 .reason
-                .map_or(EndCause::Released, super::handle::end_cause);
+                .map_or(EndCause::Released, super::claim_state::end_cause);
             let waited = hold.waited.unwrap_or_default();
             self.tell_end(now, claim, cause, waited, std::time::Duration::ZERO);
         }

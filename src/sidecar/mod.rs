@@ -1,5 +1,6 @@
 //! The sidecar: claims of the local apps, one session with the core, and what may be promised when.
 
+pub mod claim_state;
 pub mod handle;
 
 pub mod calls;

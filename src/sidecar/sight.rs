@@ -140,24 +140,17 @@ impl Desk {
     }
 
     /// A claim is about to end.
-    pub(super) fn sight_end(
-        &mut self,
-        key: Key,
-        how: &Ending,
-        waiting: bool,
-        held: Option<Duration>,
-    ) {
+    pub(super) fn sight_end(&mut self, key: Key, how: &Ending, held: Option<Duration>) {
         let (Some(sights), Some(hold)) = (&mut self.sights, self.holds.get(&key)) else {
             return;
         };
         let Some(want) = hold.ask.locks.first() else {
             return; // an id that was used up and never claimed
         };
-        if waiting {
-            let obstacle = hold.obstacle.as_ref();
+        if let Some(obstacle) = hold.obstacle.as_ref().filter(|_| held.is_none()) {
             sights.push(Sight::GaveUp {
                 lock: want.name.clone(),
-                since: obstacle.map_or(hold.asked, |obstacle| obstacle.since),
+                since: obstacle.since,
             });
         } else if held.is_none() {
             return; // a try that was refused: nothing that had begun has ended

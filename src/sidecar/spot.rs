@@ -446,6 +446,7 @@ impl Spots {
             let waiting: Vec<Key> = spot.waiting().collect();
             spot.fresh = waiting;
             spot.stage = Stage::Unsent;
+            spot.freed = None; // what becomes of it elsewhere is not seen here
         }
     }
 

@@ -80,6 +80,11 @@ impl Table {
         matches!(self.pledges.get(&name), Some(Pledge::Given { .. }))
     }
 
+    /// Whether a delegation is asked back, and its sidecar has not said that it is in use.
+    pub fn is_recalled(&self, name: ClaimRef) -> bool {
+        self.recalled.contains(&name) && self.may_be_unused(name)
+    }
+
     /// The delegations of a lock.
     pub fn delegations_of(&self, name: &LockName) -> Vec<ClaimRef> {
         let holders = self.locks.get(name).map(|lock| lock.holders.iter());
@@ -98,7 +103,7 @@ impl Table {
     }
 
     /// Whether a waiting claim may be refused yet, for what the answers to recalls say.
-    pub(super) fn is_trial(&self, name: ClaimRef) -> bool {
+    pub fn is_trial(&self, name: ClaimRef) -> bool {
         self.patience_of(name) != Patience::Turn
     }
 

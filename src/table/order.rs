@@ -120,6 +120,7 @@ impl Table {
         let owner = self.owner_of(name);
         // A delegation may be idle. If its owner used it, it would have been returned for the second claim.
         let held = self.claims_of_owner(&owner, true).rev();
+        let held = held.take(HELD_LOOKED_AT_MAX);
         let held = held.filter(|held| !self.is_delegated(*held));
         let held = held.flat_map(|held| self.claims[&held].locks.iter());
         let held = by_class(held.take(HELD_LOOKED_AT_MAX));

@@ -469,6 +469,13 @@ impl Table {
         self.policies.iter()
     }
 
+    /// Every claim that waits, once for each of its locks.
+    pub fn waiting(&self) -> impl Iterator<Item = (&LockName, ClaimRef)> {
+        let locks = self.contended.iter();
+        let locks = locks.filter_map(|name| self.locks.get_key_value(name));
+        locks.flat_map(|(name, lock)| lock.queue.values().map(move |claim| (name, *claim)))
+    }
+
     /// How much there is of everything.
     pub fn sizes(&self) -> Sizes {
         let given = |pledge: &&Pledge| matches!(pledge, Pledge::Given { .. });

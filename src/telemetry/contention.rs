@@ -121,6 +121,11 @@ impl Default for Contention {
 }
 
 impl Contention {
+    /// Those who wait are not known any more.
+    pub fn nobody_waits(&mut self) {
+        self.waiting.clear();
+    }
+
     /// A claim begins to wait.
     pub fn queued(&mut self, now: Instant, lock: &LockName) {
         let waiting = self.waiting.entry(lock.clone()).or_default();

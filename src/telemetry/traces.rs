@@ -19,7 +19,8 @@ use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
-    Config, IdGenerator, RandomIdGenerator, SamplingDecision, SdkTracerProvider, ShouldSample,
+    Config, IdGenerator, RandomIdGenerator, Sampler, SamplingDecision, SdkTracerProvider,
+    ShouldSample,
 };
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
@@ -61,12 +62,14 @@ where
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_id_generator(Ids::default())
+        // Whatever has a span is sampled: that was decided before it was made.
+        .with_sampler(Sampler::AlwaysOn)
         .with_resource(resource.clone())
         .build();
     let tracer = provider.tracer("sidelock");
     let tracing = Tracing {
         provider,
-        // The same as the provider's: it reads the same variables.
+        // As the environment says.
         sampler: Config::default().sampler,
         propagator: TraceContextPropagator::new(),
     };
@@ -183,16 +186,7 @@ impl Trail {
         if links.is_empty() {
             return Self::default();
         }
-        // Sampled because what it links to is: the sampler is not asked again.
-        let parent = SpanContext::new(
-            RandomIdGenerator::default().new_trace_id(),
-            RandomIdGenerator::default().new_span_id(),
-            TraceFlags::SAMPLED,
-            true,
-            TraceState::default(),
-        );
-        let parent = Context::new().with_remote_span_context(parent);
-        let trail = Self::start(name, "internal", &parent, Preset::default());
+        let trail = Self::start(name, "internal", &Context::new(), Preset::default());
         for link in links {
             trail.0.add_link(link);
         }

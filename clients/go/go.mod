@@ -1,0 +1,3 @@
+module sidelock.dev/go
+
+go 1.22

@@ -1,0 +1,340 @@
+//! Locks from the Sidelock sidecar of this host.
+//!
+//! One request claims, waits and keeps the lock for as long as it is open; nothing has to be renewed. Until when the
+//! hold is certain (`deadline`) is asked anew at a third of the time left. Only an answer to a request of ours moves it,
+//! and it counts from before that request was sent: early is safe, late is a lost lock.
+//!
+//! Loss completes `lost`: at the deadline, or at once when the sidecar says so or its stream breaks. `Instant` does not
+//! count the time that the machine is suspended; the sidecar's clock does, and tells at the resume.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::future::{pending, Future};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{handshake, SendRequest};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{json, Map, Value};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, sleep_until, timeout};
+
+/// For what is answered at once; the sidecar itself holds nothing back for longer than 3 s.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Between two looks at a hold whose deadline is near.
+const LOOK_LEAST: Duration = Duration::from_millis(50);
+
+/// A refusal, or a loss (code `claim-lost`). Decide by `code`: those of docs/problems.md, and `sidecar-unreachable` if
+/// nobody answers.
+#[derive(Debug, Clone)]
+pub struct Error {
+    pub code: String,
+    pub detail: String,
+    /// Whether the same may succeed later, and when, if that is known.
+    pub retryable: bool,
+    pub retry_after: Option<Duration>,
+    /// Why a claim was lost: one of the sidecar's reasons, `deadline-passed` or `stream-broken`.
+    pub reason: Option<String>,
+}
+
+impl Display for Error {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let more = self.reason.as_ref().unwrap_or(&self.detail);
+        write!(to, "sidelock: {}: {more}", self.code)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Error {
+    fn of(problem: &Value) -> Self {
+        let text = |name: &str| problem[name].as_str().map(str::to_owned);
+        Self {
+            code: text("code").unwrap_or_else(|| "sidecar-unreachable".into()),
+            detail: text("detail").unwrap_or_default(),
+            retryable: problem["retryable"].as_bool().unwrap_or_default(),
+            retry_after: problem["retry_after_ms"].as_u64().map(Duration::from_millis),
+            reason: text("reason"),
+        }
+    }
+
+    fn lost(reason: &str) -> Self {
+        Self::of(&json!({"code": "claim-lost", "reason": reason}))
+    }
+
+    fn unreachable(why: impl Display) -> Self {
+        Self::of(&json!({"detail": why.to_string(), "retryable": true}))
+    }
+}
+
+/// A claim on one lock or several, all or nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Want(Map<String, Value>);
+
+impl Want {
+    pub fn one(name: &str) -> Self {
+        Self::default().with("lock", name)
+    }
+
+    pub fn all(names: &[&str]) -> Self {
+        let locks: Value = names.iter().map(|name| json!({"name": name})).collect();
+        Self::default().with("locks", locks)
+    }
+
+    /// How long to wait; without it, it tries once.
+    pub fn wait(self, time: Duration) -> Self {
+        self.with("wait_ms", millis(time))
+    }
+
+    /// How long a hold outlives a stream of the sidecar that broke; 10 s without it.
+    pub fn ttl(self, time: Duration) -> Self {
+        self.with("ttl_ms", millis(time))
+    }
+
+    /// A field as the API names it: mode, limit, permits, owner, metadata, value, priority, min_hold_ms, locks.
+    pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(field.into(), value.into());
+        self
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+/// Asks one sidecar.
+#[derive(Debug, Clone)]
+pub struct Client(Place);
+
+impl Client {
+    /// `http://HOST:PORT` or `unix:PATH`; if absent, SIDELOCK_URL; else port 5625 here.
+    pub fn new(url: Option<&str>) -> Self {
+        let url = url.map(str::to_owned).or_else(|| std::env::var("SIDELOCK_URL").ok());
+        let url = url.unwrap_or_else(|| "http://127.0.0.1:5625".into());
+        Self(match url.strip_prefix("unix:") {
+            Some(path) => Place::Unix(path.into()),
+            None => Place::Tcp(url.trim_start_matches("http://").trim_end_matches('/').into()),
+        })
+    }
+
+    /// Claims, and waits if that was asked for. Dropping it ends the wait.
+    pub async fn lock(&self, want: Want) -> Result<Held, Error> {
+        let mut asked = Instant::now();
+        let body = Value::Object(want.0).to_string();
+        let answer = self.send(Method::POST, "/v1/claims", body, "text/event-stream");
+        let mut events = Events { body: answer.await?.into_body(), text: Vec::new() };
+        let mut claim = events.next().await;
+        let waited = claim["state"] == "queued";
+        while claim["state"] == "queued" {
+            claim = events.next().await;
+        }
+        match claim["state"].as_str() {
+            Some("granted") => {}
+            // What ends a wait has the name of the problem that a try would get.
+            Some(_) => {
+                return Err(Error::of(&json!({"code": why(&claim), "detail": "the wait ended", "retryable": true})))
+            }
+            None => return Err(Error::unreachable("the stream broke during the wait")),
+        }
+        if waited {
+            // The event's times count from the grant, and who knows when that was.
+            (asked, claim) = self.look(&claim).await?;
+        }
+        let (tell, standing) = watch::channel(Standing { deadline: until(asked, &claim), lost: None });
+        let (open, closed) = oneshot::channel();
+        tokio::spawn(keep(self.clone(), claim.clone(), events, tell, closed));
+        Ok(Held { client: self.clone(), claim, standing, _open: open })
+    }
+
+    /// How a hold stands, and when that was asked.
+    async fn look(&self, claim: &Value) -> Result<(Instant, Value), Error> {
+        let asked = Instant::now();
+        let claim = self.ask(Method::GET, claim).await?;
+        if claim["state"] != "granted" {
+            return Err(Error::lost(why(&claim)));
+        }
+        Ok((asked, claim))
+    }
+
+    async fn look_later(&self, claim: &Value, deadline: Instant) -> Result<(Instant, Value), Error> {
+        sleep((deadline.saturating_duration_since(Instant::now()) / 3).max(LOOK_LEAST)).await;
+        self.look(claim).await
+    }
+
+    async fn ask(&self, method: Method, claim: &Value) -> Result<Value, Error> {
+        let path = format!("/v1/claims/{}", claim["claim_id"].as_str().unwrap_or_default());
+        let work = async {
+            let answer = self.send(method, &path, String::new(), "application/json").await?;
+            let text = answer.into_body().collect().await.map_err(Error::unreachable)?.to_bytes();
+            Ok::<Value, Error>(serde_json::from_slice(&text).unwrap_or_default())
+        };
+        timeout(ANSWER_MAX, work).await.map_err(Error::unreachable)?
+    }
+
+    async fn send(&self, method: Method, path: &str, body: String, accept: &str) -> Result<Response<Incoming>, Error> {
+        let mut sender = match &self.0 {
+            Place::Tcp(address) => connect(TcpStream::connect(address).await.map_err(Error::unreachable)?).await?,
+            Place::Unix(path) => connect(UnixStream::connect(path).await.map_err(Error::unreachable)?).await?,
+        };
+        let request = Request::builder().method(method).uri(path).header("host", "localhost").header("accept", accept);
+        let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body)));
+        let answer = sender.send_request(request.map_err(Error::unreachable)?).await.map_err(Error::unreachable)?;
+        if answer.status().as_u16() < 400 {
+            return Ok(answer);
+        }
+        let text = answer.into_body().collect().await.map_err(Error::unreachable)?.to_bytes();
+        Err(serde_json::from_slice(&text).map_or_else(Error::unreachable, |problem: Value| Error::of(&problem)))
+    }
+}
+
+async fn connect<S>(socket: S) -> Result<SendRequest<Full<Bytes>>, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(socket)).await.map_err(Error::unreachable)?;
+    tokio::spawn(connection); // ends with the answer
+    Ok(sender)
+}
+
+#[derive(Debug, Clone)]
+struct Standing {
+    deadline: Instant,
+    lost: Option<Error>,
+}
+
+/// A hold. Release it; dropping it closes the stream, which the sidecar takes for the holder's death.
+#[derive(Debug)]
+pub struct Held {
+    client: Client,
+    claim: Value,
+    standing: watch::Receiver<Standing>,
+    /// The stream ends when this is dropped.
+    _open: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// The fencing token, of a claim on one lock.
+    pub fn token(&self) -> Option<u64> {
+        self.claim["token"].as_u64()
+    }
+
+    /// The fencing tokens by name.
+    pub fn tokens(&self) -> BTreeMap<&str, u64> {
+        let locks = self.claim["locks"].as_array().into_iter().flatten();
+        locks.filter_map(|it| Some((it["name"].as_str()?, it["token"].as_u64()?))).collect()
+    }
+
+    /// Until when the hold is certain.
+    pub fn deadline(&self) -> Instant {
+        self.standing.borrow().deadline
+    }
+
+    /// Completes when the lock is lost.
+    pub fn lost(&self) -> impl Future<Output = Error> + Send + 'static {
+        let mut standing = self.standing.clone();
+        async move {
+            let told = standing.wait_for(|now| now.lost.is_some()).await.ok().and_then(|now| now.lost.clone());
+            match told {
+                Some(lost) => lost,
+                None => pending().await, // it was released
+            }
+        }
+    }
+
+    /// An error unless the hold is certain now.
+    pub fn check(&self) -> Result<(), Error> {
+        let now = self.standing.borrow();
+        match &now.lost {
+            Some(lost) => Err(lost.clone()),
+            None if Instant::now() >= now.deadline => Err(Error::lost("deadline-passed")),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives it back. An error with code `claim-lost` if the hold was not valid until now.
+    pub async fn release(self) -> Result<(), Error> {
+        let lost = self.standing.borrow().lost.clone();
+        match lost {
+            Some(lost) => Err(lost), // closing the stream lets go of what may be left of it
+            None => self.client.ask(Method::DELETE, &self.claim).await.map(drop),
+        }
+    }
+}
+
+/// Owns the stream, moves the deadline and tells the loss, until the hold is dropped.
+async fn keep(
+    client: Client,
+    claim: Value,
+    mut events: Events,
+    tell: watch::Sender<Standing>,
+    mut open: oneshot::Receiver<()>,
+) {
+    let mut deadline = tell.borrow().deadline;
+    let mut looked = Box::pin(client.look_later(&claim, deadline));
+    let reason = loop {
+        tokio::select! {
+            _ = &mut open => return,
+            () = sleep_until(deadline.into()) => break "deadline-passed".to_owned(),
+            event = events.next() => match event["state"].as_str() {
+                Some("granted") => {}
+                Some(_) => break why(&event).to_owned(),
+                None => break "stream-broken".to_owned(),
+            },
+            answer = &mut looked => {
+                match answer {
+                    Ok((asked, claim)) => deadline = until(asked, &claim),
+                    Err(Error { reason: Some(reason), .. }) => break reason,
+                    Err(_) => {} // the deadline decides
+                }
+                tell.send_modify(|now| now.deadline = deadline);
+                looked.set(client.look_later(&claim, deadline));
+            }
+        }
+    };
+    tell.send_modify(|now| now.lost = Some(Error::lost(&reason)));
+    open.await.ok();
+}
+
+fn until(asked: Instant, claim: &Value) -> Instant {
+    asked + Duration::from_millis(claim["safe_for_ms"].as_u64().unwrap_or_default())
+}
+
+fn why(claim: &Value) -> &str {
+    claim["reason"].as_str().or_else(|| claim["state"].as_str()).unwrap_or_default()
+}
+
+struct Events {
+    body: Incoming,
+    text: Vec<u8>,
+}
+
+impl Events {
+    /// The claim of the next event; its state says all. Null: the stream has ended. May be dropped halfway.
+    async fn next(&mut self) -> Value {
+        loop {
+            while let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.text.drain(..=end).collect();
+                let data = line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice::<Value>(data).ok());
+                // The event `mode`, and what is yet unknown, have no claim.
+                if let Some(claim) = data.filter(|data| data["claim_id"].is_string()) {
+                    return claim;
+                }
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.text.extend(frame.data_ref().into_iter().flatten()),
+                Some(Err(_)) | None => return Value::Null,
+            }
+        }
+    }
+}

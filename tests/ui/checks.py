@@ -81,8 +81,15 @@ def contention_is_that_of_the_api(world):
         names = ("lock", "waiters", "waiters_max", "wait_ms", "waits", "wait_max_ms", "holds", "hold_ms", "recalls")
         return [[item[name] for name in names] for item in items]
 
+    # Whoever waits now has waited longer with each look.
+    def steady(rows):
+        return [[*row[:3], "goes on" if row[1] else row[3], *row[4:]] for row in rows]
+
     for address, shown in for_each_face(world):
-        eventually(lambda: told(address), lambda: shown.cells("#contention"))
+        eventually(lambda: steady(told(address)), lambda: steady(shown.cells("#contention")))
+        earlier = {row[0]: row[3] for row in shown.cells("#contention")}
+        later = {row[0]: row[3] for row in told(address) if row[1]}
+        assert later and all(0 < earlier.get(lock, 1) <= waited for lock, waited in later.items()), (earlier, later)
         locks = lambda: [row[0] for row in shown.cells("#contention")]
         assert set(Churn.LOCKS) <= set(locks()), locks()
         shown.page.locator("#measure").select_option("holds")

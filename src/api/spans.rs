@@ -30,13 +30,15 @@ impl RequestTrace {
         if !traces::is_on() {
             return Trail::default();
         }
-        let id = request::trace_id(request.headers());
-        let name = format!("{} {route}", request.method());
-        let trail = Trail::incoming(&name, &Headers(request.headers()), &id);
-        trail.set("http.request.method", request.method().to_string());
+        let method = request.method().as_str();
+        let trail = Trail::incoming(method, route, &Headers(request.headers()));
+        let Some(id) = trail.trace_id() else {
+            return trail;
+        };
+        trail.set("http.request.method", method.to_owned());
         trail.set("http.route", route);
         let trace = Self {
-            id,
+            id: id.into(),
             trail: trail.clone(),
         };
         request.extensions_mut().insert(trace);

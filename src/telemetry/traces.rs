@@ -111,37 +111,36 @@ impl Default for Trail {
 }
 
 impl Trail {
-    /// The span of a request that came in, below that of whoever sent it, if it is sampled. Without a
-    /// sender's context it begins the trace `trace_id`.
-    pub fn incoming(name: &str, carrier: &dyn Extractor, trace_id: &str) -> Self {
+    /// The span of a request that came in on this route, below that of whoever sent it, if it is sampled.
+    /// Without a sender's context it begins a trace.
+    pub fn incoming(method: &str, route: &str, carrier: &dyn Extractor) -> Self {
         let Some(tracing) = TRACING.get() else {
             return Self::default();
         };
-        let parent = tracing
-            .propagator
-            .extract_with_context(&Context::new(), carrier);
-        let given = parent.span().span_context().clone();
-        let trace = if given.is_valid() {
-            given.trace_id()
-        } else {
-            TraceId::from_hex(trace_id).unwrap_or(TraceId::INVALID)
+        // Most requests come without one, and most are not sampled: those cost a random number.
+        let parent = match carrier.get("traceparent") {
+            Some(_) => tracing
+                .propagator
+                .extract_with_context(&Context::new(), carrier),
+            None => Context::new(),
         };
-        let sampled =
-            tracing
-                .sampler
-                .should_sample(Some(&parent), trace, name, &SpanKind::Server, &[], &[]);
+        let given = parent.span().span_context().clone();
+        let trace = match given.is_valid() {
+            true => given.trace_id(),
+            false => RandomIdGenerator::default().new_trace_id(),
+        };
+        let kind = SpanKind::Server;
+        let sampled = tracing
+            .sampler
+            .should_sample(Some(&parent), trace, route, &kind, &[], &[]);
         if sampled.decision != SamplingDecision::RecordAndSample {
             return Self::default();
         }
-        Self::start(
-            name,
-            "server",
-            &parent,
-            Preset {
-                trace: Some(trace),
-                span: None,
-            },
-        )
+        let preset = Preset {
+            trace: Some(trace),
+            span: None,
+        };
+        Self::start(&format!("{method} {route}"), "server", &parent, preset)
     }
 
     /// A span below one of another process, which says in its `traceparent` that it is sampled.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::words::{lock_mode_word, ms, state_word};
+use super::words::{ms, state_word};
 use super::worth::Worth;
 use crate::table::command::Mode;
 use crate::table::view::{HolderView, LockView, WaiterView};
@@ -129,10 +129,7 @@ impl<'a> LockBody<'a> {
         Self {
             name: view.name.as_str(),
             state: state_word(!view.holders.is_empty(), view.lock_delay_ms.is_some()),
-            mode: view
-                .holders
-                .first()
-                .map(|holder| lock_mode_word(holder.mode)),
+            mode: view.holders.first().map(|holder| holder.mode.word()),
             token,
             holders: view.holders.iter().map(HolderBody::from).collect(),
             queue_length: view.waiters,
@@ -158,7 +155,7 @@ impl<'a> From<&'a HolderView> for HolderBody<'a> {
             claim_id: view.claim_id.as_str(),
             owner: view.owner.as_str(),
             identity: &view.identity,
-            mode: lock_mode_word(view.mode),
+            mode: view.mode.word(),
             permits,
             limit,
             token: view.token.get(),
@@ -175,7 +172,7 @@ impl<'a> From<&'a WaiterView> for WaiterBody<'a> {
             claim_id: view.claim_id.as_str(),
             owner: view.owner.as_str(),
             identity: &view.identity,
-            mode: lock_mode_word(view.mode),
+            mode: view.mode.word(),
             permits: permits(view.mode).0,
             priority: view.priority,
         }

@@ -3,20 +3,11 @@
 
 use std::time::Duration;
 
-use crate::table::command::{EndCause, Mode};
+use crate::table::command::EndCause;
 
 /// Whole milliseconds, rounded down: a remaining time must never be overstated.
 pub fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The word in `mode`.
-pub fn lock_mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Exclusive => "exclusive",
-        Mode::Shared => "shared",
-        Mode::Semaphore { .. } => "semaphore",
-    }
 }
 
 /// The word in `state` of a lock.

@@ -67,6 +67,11 @@ impl Cell {
 
     /// Another sidecar, once it has its session.
     pub async fn pod(&mut self, more: &[&str]) -> anyhow::Result<Pod> {
+        self.pod_with(more, &[]).await
+    }
+
+    /// The same with something in its environment.
+    pub async fn pod_with(&mut self, more: &[&str], env: &[(&str, &str)]) -> anyhow::Result<Pod> {
         self.pods += 1;
         let name = format!("pod{}", self.pods);
         let address = format!("127.0.0.1:{}", free_port());
@@ -77,7 +82,8 @@ impl Cell {
             .args(["--core", &self.cores().join(",")])
             .arg("--socket")
             .arg(&socket)
-            .args(more);
+            .args(more)
+            .envs(env.iter().copied());
         let process = Process::start(self.folder.path(), &name, &mut command)?;
         let url = format!("http://{address}");
         wait_for("a sidecar's session", async || {

@@ -75,6 +75,17 @@ fn pairs(table: &Table) -> Vec<Bar> {
             rate("sidelock-kept", "echo"),
         ),
         bar(
+            "kept pairs with traces of 1 %, of those without",
+            AtLeast(0.97),
+            median(
+                table,
+                "tracing",
+                "traces of 1 %",
+                "sidelock-kept",
+                "of_untraced",
+            ),
+        ),
+        bar(
             "false elections in one run of pairs, at most",
             AtMost(0.0),
             elections.reduce(f64::max),

@@ -59,6 +59,14 @@ const COLUMNS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "tracing",
+        &[
+            ("pairs_per_s", "pairs/s"),
+            ("of_untraced", "of those without, in the same round"),
+            ("cpu_sidecar_us_per_pair", "sidecar µs each"),
+        ],
+    ),
+    (
         "overload",
         &[
             ("pairs_per_s", "pairs/s"),

@@ -19,6 +19,7 @@ mod renewals;
 mod shapes;
 mod single;
 mod startup;
+mod tracing;
 mod used;
 mod weight;
 
@@ -133,6 +134,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "memory and processor share of a sidecar",
         from: Form::Full,
         run: |bench| Box::pin(weight::run(bench)),
+    },
+    Scenario {
+        name: "tracing",
+        about: "what traces cost",
+        from: Form::Full,
+        run: |bench| Box::pin(tracing::run(bench)),
     },
     Scenario {
         name: "overload",

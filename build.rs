@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".sidelock.v1.AppendRequest.entries")
         .bytes(".sidelock.disk.Entry.normal")
         .bytes(".sidelock.v1.SnapshotChunk.data")
+        .bytes(".sidelock.v1.CoreFrame.trust_bundle")
         .compile_fds(files)?;
     Ok(())
 }

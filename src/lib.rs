@@ -15,9 +15,12 @@ pub mod world;
 
 pub mod core;
 pub mod sidecar;
+pub mod tls;
 
 pub mod api;
 pub mod ui;
+
+pub mod injector;
 
 pub mod cli;
 pub mod config;

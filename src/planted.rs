@@ -45,6 +45,10 @@ bugs! {
     StalledLeaderExpires by "service",
     /// A new leader expires before sidecars had time to renew with it.
     NewLeaderExpires by "service",
+    /// Whoever knows the key of a session may attach to it.
+    AnybodysSession by "rules",
+    /// What no rule allows is allowed.
+    RightsIgnored by "tls",
     // Once, in order, by the right process.
     /// What a process sends that was shut out by its successor still counts.
     DeadProcessCounts by "sim",

@@ -220,6 +220,7 @@ impl Script {
                     ttl_ms: 10_000,
                     identity: session.into(),
                     generation: Generation(1),
+                    principal: None,
                 })
             }
             "renew" => Command::Renew(vec![Renewal {

@@ -43,6 +43,7 @@ impl Shard {
             ttl_ms: 10_000,
             identity: "bench".into(),
             generation: Generation(1),
+            principal: None,
         });
         let Reply::SessionOpened { session, .. } = table.apply(1, &open).0 else {
             unreachable!("an open is answered with a session");

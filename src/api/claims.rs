@@ -15,7 +15,7 @@ use super::claim_body::{ClaimRequest, read_claim};
 use super::events::{self, Bound};
 use super::gate::{SIDELOCK_MODE, mode_value};
 use super::problem::{self, Problem};
-use super::query::{self, Query};
+use super::query::{self, Asks as _, Query};
 use super::request;
 use super::router::Face;
 use super::spans::{ClaimSpan, RequestTrace};
@@ -98,13 +98,15 @@ pub(super) async fn create_claim(
     claim(&face, id.clone(), ask, &trace).await?;
     let closing = line.closing();
     let bound = Bound::new(&face.sidecar, &id, line)?;
-    Ok(events::of_claim(
-        face.sidecar.clone(),
-        id,
-        None,
-        Some(bound),
-        closing,
-    ))
+    let named = header_of(&id);
+    let sidecar = face.sidecar.clone();
+    let mut response = events::of_claim(sidecar, id, None, Some(bound), closing);
+    response.headers_mut().insert(SIDELOCK_CLAIM_ID, named);
+    Ok(response)
+}
+
+fn header_of(id: &ClaimId) -> HeaderValue {
+    HeaderValue::try_from(id.as_str()).expect("claim ids are made of ASCII characters")
 }
 
 fn wants_stream(request: &Request) -> bool {
@@ -208,7 +210,6 @@ pub(super) async fn get_claim(
     responses(
         (status = 200, description = "Renewed", body = ClaimBody),
         (status = 404, description = "not-found"),
-        (status = 409, description = "claim-conflict"),
         (status = 410, description = "claim-lost"),
     ),
 )]
@@ -297,6 +298,8 @@ pub(super) async fn stream_claim_events(
 }
 
 /// List the claims of this sidecar
+///
+/// Those that hold or wait, in pages; one that has ended can still be read by its id for a while.
 #[utoipa::path(
     get, path = "/v1/claims", operation_id = "listClaims", tag = "claims",
     params(
@@ -322,9 +325,7 @@ fn show(view: &ClaimView) -> Response {
     if let [token] = view.tokens.as_slice() {
         headers.insert(SIDELOCK_TOKEN, HeaderValue::from(token.get()));
     }
-    let id = HeaderValue::from_str(view.claim_id.as_str())
-        .expect("claim ids are made of ASCII characters");
-    headers.insert(SIDELOCK_CLAIM_ID, id);
+    headers.insert(SIDELOCK_CLAIM_ID, header_of(&view.claim_id));
     response
 }
 

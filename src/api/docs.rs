@@ -27,6 +27,8 @@ static UI: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
 });
 
 /// The OpenAPI document
+///
+/// What this sidecar serves, as `openapi/sidelock.json` has it of its version.
 #[utoipa::path(
     get, path = "/openapi.json", operation_id = "getOpenapi", tag = "sidecar",
     responses((status = 200, description = "This document", body = serde_json::Value)),

@@ -134,6 +134,7 @@ impl Gate {
         if !self.any_host {
             check_host(&self.face.hosts, request)?;
             check_origin(&self.face.hosts, request.headers())?;
+            self.check_token(request.headers())?;
         }
         let accepts = |media_type| request::quality(request.headers(), media_type) > 0;
         let (acceptable, offer) = match self.produces {
@@ -152,6 +153,20 @@ impl Gate {
             Code::NotAcceptable,
             format!("the answer is {offer}"),
         ))
+    }
+
+    /// Probes show none: kubelet has no secrets.
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(token) = &self.face.token else {
+            return Ok(());
+        };
+        let shown = headers.get(header::AUTHORIZATION);
+        let right = shown.is_some_and(|shown| token.now().is_shown_by(shown.as_bytes()));
+        if right || ["/livez", "/readyz"].contains(&self.route) {
+            return Ok(());
+        }
+        let text = "send the header `Authorization: Bearer TOKEN` with the token of this sidecar";
+        Err(Problem::new(Code::Unauthorized, text).header(header::WWW_AUTHENTICATE, "Bearer"))
     }
 
     fn finish(&self, asked: &Asked, mut response: Response) -> Response {

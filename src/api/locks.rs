@@ -13,7 +13,7 @@ use super::claims::json;
 use super::events;
 use super::lock_views::{BreakBody, VerifyBody, worth_of};
 use super::problem::{self, Code, Problem};
-use super::query::{self, Query};
+use super::query::{self, Asks as _, Query};
 use super::request;
 use super::router::Face;
 use crate::sidecar::handle::{BreakAnswer, Read};
@@ -25,6 +25,8 @@ use crate::views::worth::Worth;
 const SIDELOCK_CONSISTENCY: HeaderName = HeaderName::from_static("sidelock-consistency");
 
 /// List the locks that are in use
+///
+/// Those that are held, waited for or closed, in pages; nobody lists free ones.
 #[utoipa::path(
     get, path = "/v1/locks", operation_id = "listLocks", tag = "locks",
     params(
@@ -114,6 +116,8 @@ pub(super) async fn stream_lock_events(
 }
 
 /// Show the history of a lock
+///
+/// Who got it and when, who waited and why each hold ended, as far back as the cell keeps it, in pages.
 #[utoipa::path(
     get, path = "/v1/locks/{name}/history", operation_id = "getLockHistory", tag = "locks",
     params(

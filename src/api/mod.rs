@@ -2,7 +2,7 @@
 //!
 //! Reading order: `serve` accepts connections and `line` watches each one; `router` lists the paths and
 //! `gate` stands before every route; `claims`, `locks`, `surveys` and `node` handle; `request`, `json`, the bodies
-//! and `query` check what comes in; `views` (and `crate::views`), `events` and `problem` make what goes out; `openapi` describes it.
+//! and `query` check what comes in; `views` (and `crate::views`), `events` and `problem` make what goes out; `openapi` describes it, with `examples`.
 
 mod line;
 mod serve;
@@ -29,6 +29,7 @@ mod problem;
 mod views;
 
 mod docs;
+mod examples;
 mod metrics;
 mod openapi;
 mod page;

@@ -22,6 +22,8 @@ use crate::sidecar::handle::Unavailable;
 use crate::telemetry::registry::MEDIA_TYPE;
 
 /// Show what the sidecar can do at the moment
+///
+/// The mode that every answer has in its header `Sidelock-Mode`, for how long it has been so, and why.
 #[utoipa::path(
     get, path = "/v1/mode", operation_id = "getMode", tag = "sidecar",
     responses((status = 200, description = "The mode", body = ModeBody)),
@@ -35,6 +37,8 @@ pub(super) async fn get_mode(
 }
 
 /// Show how the sidecar is doing
+///
+/// Its mode, how many claims it has, what is under way to the core, and to which core nodes it is connected.
 #[utoipa::path(
     get, path = "/v1/status", operation_id = "getStatus", tag = "sidecar",
     responses((status = 200, description = "The status", body = StatusBody)),
@@ -57,6 +61,8 @@ pub(super) struct HealthBody {
 }
 
 /// Tell that the process is alive
+///
+/// 200 as long as it answers at all.
 #[utoipa::path(
     get, path = "/livez", operation_id = "getLiveness", tag = "sidecar",
     responses((status = 200, description = "It is", body = HealthBody)),
@@ -102,6 +108,8 @@ pub(super) async fn drain(
 }
 
 /// Metrics for Prometheus
+///
+/// Those listed in `docs/telemetry.md`, as OpenMetrics text.
 #[utoipa::path(
     get, path = "/metrics", operation_id = "getMetrics", tag = "sidecar",
     responses((status = 200, description = "OpenMetrics text",

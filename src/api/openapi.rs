@@ -2,16 +2,29 @@
 //! In: annotations. Out: one document, the same at each call.
 //! Never: an answer that the gate or the connection may give and that is not documented.
 
+use serde_json::Value;
 use utoipa::OpenApi;
+use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, Parameter};
-use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
+use utoipa::openapi::schema::{AdditionalProperties, Components, SchemaType};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
     Type,
 };
 
+use super::examples::Examples;
 use super::problem::{self, Code};
 use super::{claims, docs, locks, node, surveys};
+
+/// Statuses of problems that every operation may answer with; of probes, no 401.
+const ALWAYS: &[u16] = &[400, 401, 403, 406, 408, 414, 429, 431, 500, 503];
+/// Those that one with a body may answer with besides.
+const WITH_BODY: &[u16] = &[413, 415];
+/// Operations that ask for no token.
+const PROBES: &[&str] = &["getLiveness", "getReadiness"];
+/// The one way to show who asks.
+const TOKEN: &str = "token";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,6 +34,7 @@ use super::{claims, docs, locks, node, surveys};
             http://localhost:5625. Every grant carries a fencing token: compare it at the resource, \
             since without that no lease can promise mutual exclusion. Words such as `state`, \
             `reason`, `mode` in answers are open enums: expect new ones.",
+        contact(name = "Sidelock", url = "https://sidelock.dev"),
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "http://localhost:5625", description = "The sidecar beside the app")),
@@ -65,7 +79,7 @@ struct Problem {
     /// The path of the request.
     #[schema(example = "/v1/claims/c-7f3a")]
     instance: String,
-    /// What a client switches on; an open enum.
+    /// What a client switches on. Open enum: `x-extensible-enum` lists those of this version.
     #[schema(example = "lock-held")]
     code: String,
     /// Whether the same request may succeed later.
@@ -81,15 +95,16 @@ struct Problem {
 /// The document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
+    // Without a token, or with one: that depends on how the sidecar was started.
+    let token = SecurityRequirement::new(TOKEN, [""; 0]);
+    document.security = Some(vec![SecurityRequirement::default(), token]);
     if let Some(components) = &mut document.components {
-        for code in Code::ALL {
-            let status = code.status().as_u16();
-            components
-                .responses
-                .insert(name(status), problem(status, &codes_of(status)).into());
+        for status in ALWAYS.iter().chain(WITH_BODY) {
+            let shared = problem(*status, &codes_of(*status));
+            components.responses.insert(name(*status), shared.into());
         }
-    }
-    if let Some(components) = &mut document.components {
+        list_codes(components);
+        components.add_security_scheme(TOKEN, token_scheme());
         for name in [
             "ClaimRequest",
             "WantRequest",
@@ -104,6 +119,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             }
         }
     }
+    let examples = Examples::read();
     for item in document.paths.paths.values_mut() {
         let operations = [
             &mut item.get,
@@ -113,6 +129,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         ];
         for operation in operations.into_iter().flatten() {
             complete(operation);
+            examples.complete(operation);
         }
     }
     document
@@ -126,11 +143,40 @@ pub fn openapi_text() -> String {
     text
 }
 
-/// What every operation may answer; those with a body also 413 and 415.
+/// Lists the codes of this version where a client looks for them, and leaves room for what depends on them.
+fn list_codes(components: &mut Components) {
+    let schema = components.schemas.get_mut("Problem");
+    let Some(RefOr::T(Schema::Object(schema))) = schema else {
+        return;
+    };
+    let words = Code::ALL.iter().map(|code| code.word());
+    let types = words
+        .clone()
+        .map(|word| format!("{}{word}", problem::TYPE_BASE));
+    let known: [(&str, Vec<Value>); 2] = [
+        ("code", words.map(Value::from).collect()),
+        ("type", types.map(Value::from).collect()),
+    ];
+    for (field, known) in known {
+        if let Some(RefOr::T(Schema::Object(field))) = schema.properties.get_mut(field) {
+            let known = ExtensionsBuilder::new().add("x-extensible-enum", known);
+            field.extensions = Some(known.build());
+        }
+    }
+    // The further members.
+    let any = AdditionalProperties::FreeForm(true);
+    schema.additional_properties = Some(Box::new(any));
+}
+
+/// Completes it with what every operation may answer.
 fn complete(operation: &mut Operation) {
-    let mut shared = vec![400, 403, 406, 408, 414, 429, 431, 500, 503];
+    let mut shared = ALWAYS.to_vec();
+    if PROBES.contains(&operation.operation_id.as_deref().unwrap_or_default()) {
+        shared.retain(|status| *status != 401);
+        operation.security = Some(Vec::new());
+    }
     if let Some(body) = &mut operation.request_body {
-        shared.extend([413, 415]);
+        shared.extend(WITH_BODY);
         // The one body that may be left out; an `Option` of it would be a oneOf with null.
         if let (Some("renewClaim"), RefOr::T(body)) = (operation.operation_id.as_deref(), body) {
             body.required = Some(Required::False);
@@ -209,7 +255,21 @@ fn problem(status: u16, description: &str) -> utoipa::openapi::Response {
             .build();
         response = response.header("Retry-After", header);
     }
+    if status == 401 {
+        let scheme = ObjectBuilder::new().schema_type(Type::String).build();
+        let header = HeaderBuilder::new()
+            .schema(Some(scheme))
+            .description(Some("`Bearer`"))
+            .build();
+        response = response.header("WWW-Authenticate", header);
+    }
     response.build()
+}
+
+fn token_scheme() -> SecurityScheme {
+    let text = "Asked for if the sidecar was started with `--api-token-file`: what is in that file";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+    SecurityScheme::Http(scheme.description(Some(text)).build())
 }
 
 fn mode_header() -> utoipa::openapi::Header {

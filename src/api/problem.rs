@@ -64,6 +64,7 @@ macro_rules! codes {
 
 codes! {
     InvalidRequest = "invalid-request", BAD_REQUEST, false, "The request is not valid";
+    Unauthorized = "unauthorized", UNAUTHORIZED, false, "A token is needed";
     Forbidden = "forbidden", FORBIDDEN, false, "This is not allowed here";
     NotFound = "not-found", NOT_FOUND, false, "There is no such thing";
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, false, "The path has no such method";
@@ -290,6 +291,9 @@ impl From<ClaimError> for Problem {
                 ended(Code::Jeopardy, detail, &view).after(Duration::from_secs(1))
             }
             ClaimError::Invalid(_) => Self::invalid(detail),
+            ClaimError::Denied { lock } => {
+                Self::new(Code::Forbidden, detail).with("lock", lock.as_str())
+            }
             ClaimError::Unavailable(unavailable) => unavailable.into(),
         }
     }

@@ -14,6 +14,8 @@ use super::gate::{Gate, Produces};
 use super::problem::{Code, Problem};
 use super::serve::RefusedHead;
 use super::{claims, docs, locks, node, page, surveys};
+use crate::config::api_token::ApiToken;
+use crate::config::followed::Followed;
 use crate::config::limits;
 use crate::sidecar::handle::Sidecar;
 
@@ -24,6 +26,8 @@ pub struct Config {
     pub operator_routes: bool,
     /// Values of the header `Host` that are allowed besides localhost, 127.0.0.1 and [::1].
     pub hosts: Vec<String>,
+    /// What callers must show, if they must.
+    pub token: Option<Arc<Followed<ApiToken>>>,
 }
 
 /// What all handlers share.
@@ -31,6 +35,7 @@ pub(super) struct Face {
     pub(super) sidecar: Arc<dyn Sidecar>,
     pub(super) operator_routes: bool,
     pub(super) hosts: Vec<String>,
+    pub(super) token: Option<Arc<Followed<ApiToken>>>,
     /// A permit for each page that is kept live.
     pub(super) pages: Arc<Semaphore>,
 }
@@ -47,6 +52,7 @@ pub fn router_and_probes(sidecar: Arc<dyn Sidecar>, config: Config) -> (Router, 
         sidecar,
         operator_routes: config.operator_routes,
         hosts: config.hosts,
+        token: config.token,
         pages: Arc::new(Semaphore::new(limits::PAGES_MAX)),
     });
     let all = assemble(&face, false, routes());

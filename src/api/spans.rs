@@ -87,10 +87,7 @@ impl ClaimSpan {
         if let Some(want) = ask.locks.first().filter(|_| trail.is_on()) {
             trail.set(names::LOCK_NAME, want.name.to_string());
             trail.set(names::LOCK_MODE, want.mode.word());
-            trail.set(
-                names::LOCK_COUNT,
-                i64::try_from(ask.locks.len()).unwrap_or(i64::MAX),
-            );
+            trail.set_number(names::LOCK_COUNT, ask.locks.len());
             trail.set(names::LOCK_CLAIM_ID, id.to_string());
             if let Some(owner) = &ask.owner {
                 trail.set(names::LOCK_OWNER, owner.to_string());
@@ -112,8 +109,7 @@ impl ClaimSpan {
             Ok(ClaimAnswer::Granted(view) | ClaimAnswer::AlreadyGranted(view)) => {
                 self.trail.set(names::LOCK_OUTCOME, "granted");
                 if let Some(token) = view.tokens.first() {
-                    let token = i64::try_from(token.get()).unwrap_or(i64::MAX);
-                    self.trail.set(names::LOCK_TOKEN, token);
+                    self.trail.set_number(names::LOCK_TOKEN, token.get());
                 }
                 self.shown(view);
             }
@@ -158,7 +154,8 @@ impl ClaimSpan {
             | ClaimError::Conflict(_)
             | ClaimError::Ended(_)
             | ClaimError::NotFound(_)
-            | ClaimError::Invalid(_) => {}
+            | ClaimError::Invalid(_)
+            | ClaimError::Denied { .. } => {}
         }
     }
 
@@ -168,9 +165,6 @@ impl ClaimSpan {
             return;
         };
         let id = party.claim_id.as_str();
-        self.trail.set(names::LOCK_HOLDER_CLAIM_ID, id.to_owned());
-        self.trail
-            .set(names::LOCK_HOLDER_IDENTITY, party.identity.to_string());
-        self.trail.link(traces::hold_span(&party.trace_id, id));
+        self.trail.set_behind(id, &party.identity, &party.trace_id);
     }
 }

@@ -11,7 +11,7 @@ use super::claims::json;
 use super::lock_views::worth_of;
 use super::locks::{ConsistencyParam, split, worth};
 use super::problem::Problem;
-use super::query::{self, Query};
+use super::query::{self, Asks as _, Query};
 use super::router::Face;
 use crate::config::limits;
 use crate::sidecar::handle::{Consistency, Survey, Window};
@@ -101,6 +101,8 @@ pub(super) async fn get_waits(
 }
 
 /// List the sidecars of the cell
+///
+/// Each with its session and with how many locks and claims it has.
 #[utoipa::path(
     get, path = "/v1/sessions", operation_id = "listSessions", tag = "cell",
     params(("consistency" = inline(Option<ConsistencyParam>), Query, description = "Where the answer may come from")),

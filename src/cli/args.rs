@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use super::{claims, cluster, completion, core, dev, drain, locks, run, sidecar};
+use super::{
+    certs, claims, cluster, completion, core, dev, drain, healthcheck, injector, locks, run,
+    sidecar,
+};
 
 /// Distributed locks for any service, in any language, over http://localhost:5625.
 ///
@@ -43,6 +46,9 @@ pub enum Command {
     Claims(claims::Command),
     Cluster(cluster::Args),
     Drain(drain::Args),
+    Certs(certs::Args),
+    Injector(injector::Args),
+    Healthcheck(healthcheck::Args),
     /// Print the version
     Version,
     /// Print a completion script for a shell

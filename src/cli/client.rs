@@ -2,6 +2,7 @@
 //! In: a base URL, a path, a JSON body. Out: JSON, or a refusal by its code.
 //! Never: a proxy, a retry, a decision by status number: problems carry a `code` for that.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,6 +10,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::exit::{self, Failure};
+use crate::tls::credentials::Credentials;
 
 /// How long an answer may take beyond what the request itself asks to wait: the sidecar holds a
 /// request for at most 3 s without a quorum.
@@ -31,22 +33,34 @@ pub struct SidecarUrl {
         default_value = "http://127.0.0.1:5625"
     )]
     url: String,
+    /// The token that the sidecar wants to be shown, if it does
+    #[arg(long, value_name = "FILE", env = "SIDELOCK_API_TOKEN_FILE")]
+    api_token_file: Option<PathBuf>,
 }
 
 impl SidecarUrl {
     /// A client for it.
     pub fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.url, "sidecar")
+        let mut client = Client::new(&self.url, "sidecar", None)?;
+        if let Some(path) = &self.api_token_file {
+            let token = std::fs::read_to_string(path);
+            let token = token
+                .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
+            client.token = Some(token.trim().to_owned());
+        }
+        Ok(client)
     }
 }
 
 /// A client of one server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: String,
     /// "sidecar" or "core", for people.
     whom: &'static str,
+    /// Shown with each request.
+    token: Option<String>,
 }
 
 /// Why there is no answer, or not the one that was hoped for.
@@ -66,8 +80,12 @@ pub enum Refusal {
 }
 
 impl Client {
-    /// `url` is `http://HOST:PORT` or `unix:PATH`.
-    pub fn new(url: &str, whom: &'static str) -> Result<Self, Failure> {
+    /// `url` is `http://HOST:PORT`, with credentials `https://HOST:PORT`, or `unix:PATH`.
+    pub fn new(
+        url: &str,
+        whom: &'static str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Self, Failure> {
         // The environment's proxies are for the world outside; sidecar and cores are inside.
         let builder = reqwest::Client::builder().no_proxy();
         let (builder, base) = match url.strip_prefix("unix:") {
@@ -77,16 +95,33 @@ impl Client {
             }
             None => (builder, url.trim_end_matches('/').to_owned()),
         };
-        if !base.starts_with("http://") {
+        let builder = match credentials {
+            Some(credentials) => {
+                let config = credentials.http_client().map_err(Failure::usage)?;
+                builder.tls_backend_preconfigured(config)
+            }
+            None => builder,
+        };
+        let scheme = if credentials.is_some() {
+            "https://"
+        } else {
+            "http://"
+        };
+        if !base.starts_with(scheme) {
             return Err(Failure::usage(format_args!(
-                "{url:?} is neither http://HOST:PORT nor unix:PATH"
+                "{url:?} is neither {scheme}HOST:PORT nor unix:PATH"
             )));
         }
         let http = builder
             .connect_timeout(Duration::from_secs(3))
             .build()
             .map_err(|error| Failure::usage(format_args!("{url:?}: {error}")))?;
-        Ok(Self { http, base, whom })
+        Ok(Self {
+            http,
+            base,
+            whom,
+            token: None,
+        })
     }
 
     /// Asks, without a body.
@@ -106,6 +141,9 @@ impl Client {
             .http
             .request(method, format!("{}{path}", self.base))
             .timeout(patience);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -10,16 +10,18 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::exit::Outcome;
 use super::print;
+use super::tls::CallerTls;
 
 /// A membership change waits until the new node has caught up.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Look at the core's nodes and change them
 ///
-/// Changes are taken by the leader from its own machine only: run them there.
+/// Without certificates, changes are taken by the leader from its own machine only: run them there. With them, from
+/// whoever the rules let administer the cell.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Any node of the core: http://HOST:PORT of its operator HTTP
+    /// Any node of the core: http://HOST:PORT of its operator HTTP, https with certificates
     #[arg(
         long,
         value_name = "URL",
@@ -28,6 +30,8 @@ pub struct Args {
         default_value = "http://127.0.0.1:5627"
     )]
     core_url: String,
+    #[command(flatten)]
+    tls: CallerTls,
     /// Print the answer as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -69,7 +73,8 @@ enum Verb {
 
 /// Runs one of the verbs.
 pub async fn run(args: Args) -> Outcome {
-    let client = Client::new(&args.core_url, "core")?;
+    let credentials = args.tls.credentials()?;
+    let client = Client::new(&args.core_url, "core", credentials.as_ref())?;
     let (verb, node) = match args.verb {
         Verb::Status => {
             let answer = client.get("/v1/cluster").await?;

@@ -3,14 +3,19 @@
 //! Never: a cell formed by a node that was not told its peers.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::exit::{self, Failure, Outcome};
 use super::listen::Stop;
+use super::tls;
 use crate::config::address;
+use crate::config::followed::{FollowError, Followed};
+use crate::core::access::Access;
 use crate::core::group::{Retention, Timings};
 use crate::core::node::{Config, Node, StartError};
+use crate::core::rules::Rules;
+use crate::core::tokens::{Issuer, Tokens};
 use crate::world::clock::BootClock;
 
 /// Run a node of the replicated core.
@@ -46,6 +51,40 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT", env = "SIDELOCK_ADVERTISE",
           value_parser = address::host_port)]
     advertise: Option<String>,
+    #[command(flatten)]
+    tls: tls::NodeTls,
+    /// Who may do what: YAML, followed; without it whoever has a certificate may take locks, and nobody may
+    /// break them or change the cell
+    #[arg(long, value_name = "FILE", env = "SIDELOCK_RULES")]
+    rules: Option<PathBuf>,
+    /// Keys of an issuer of tokens, a JSON Web Key Set, followed: sidecars may come with a projected service-account
+    /// token instead of a certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SIDELOCK_TOKEN_JWKS",
+        requires = "token_issuer"
+    )]
+    token_jwks: Option<PathBuf>,
+    /// What the tokens have as `iss`
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SIDELOCK_TOKEN_ISSUER",
+        requires = "token_jwks"
+    )]
+    token_issuer: Option<String>,
+    /// What the tokens must have in `aud`
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "SIDELOCK_TOKEN_AUDIENCE",
+        default_value = "sidelock"
+    )]
+    token_audience: String,
+    /// Listen beyond this machine without certificates: whoever reaches the node may take and free every lock
+    #[arg(long, env = "SIDELOCK_INSECURE_PLAINTEXT", conflicts_with = "tls_cert")]
+    insecure_plaintext: bool,
 }
 
 /// A place in the cell, or the wish to find it out.
@@ -57,6 +96,7 @@ enum Place {
 
 /// Runs until told to stop, or until its disk fails.
 pub async fn run(args: Args) -> Outcome {
+    let access = access(&args)?;
     let config = Config {
         node_id: args.node_id.resolve()?,
         data_dir: args.data_dir,
@@ -66,8 +106,10 @@ pub async fn run(args: Args) -> Outcome {
         join: args.join,
         advertise: args.advertise,
         alone: false,
-        // Which apps may ask for it, their sidecar decides; callers of the core have no identity yet.
+        // Which apps may ask for it, their sidecar decides; which sidecars, the rules.
         breaks_allowed: true,
+        access,
+        plaintext: args.insecure_plaintext,
         timings: Timings::default(),
         retention: Retention::default(),
     };
@@ -82,12 +124,51 @@ pub async fn run(args: Args) -> Outcome {
     Ok(stop.finish(node.shutdown()).await)
 }
 
+/// Certificates, rules and keys, as the files have them.
+fn access(args: &Args) -> Result<Access, Failure> {
+    let credentials = args.tls.credentials()?;
+    if credentials.is_none() && (args.rules.is_some() || args.token_jwks.is_some()) {
+        let text = "--rules and --token-jwks are about identities, which only TLS tells: give --tls-cert, --tls-key and --tls-ca too";
+        return Err(Failure::usage(text));
+    }
+    let rules = match &args.rules {
+        Some(path) => Some(follow(path, Rules::parse)?),
+        None => None,
+    };
+    let tokens = match &args.token_jwks {
+        Some(path) => {
+            let issuer = Issuer {
+                issuer: args.token_issuer.clone().unwrap_or_default(),
+                audience: args.token_audience.clone(),
+            };
+            Some(follow(path, move |json| {
+                Tokens::parse(json, issuer.clone())
+            })?)
+        }
+        None => None,
+    };
+    Ok(Access {
+        credentials,
+        rules,
+        tokens,
+    })
+}
+
+fn follow<T: Send + Sync + 'static>(
+    path: &Path,
+    parse: impl Fn(&[u8]) -> Result<T, String> + Send + Sync + 'static,
+) -> Result<Arc<Followed<T>>, FollowError> {
+    let read = move |bytes: &[Vec<u8>]| parse(bytes.first().map_or(&[], Vec::as_slice));
+    Ok(Arc::new(Followed::start(vec![path.to_owned()], read)?))
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::NoPeers { .. } | StartError::Peers(_) | StartError::Place { .. } => {
-                Self::usage(error)
-            }
+            StartError::NoPeers { .. }
+            | StartError::Peers(_)
+            | StartError::Place { .. }
+            | StartError::Plaintext { .. } => Self::usage(error),
             StartError::Storage(_) | StartError::Listen { .. } => Self::new(exit::FAILED, error),
         }
     }

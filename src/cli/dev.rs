@@ -17,6 +17,7 @@ use super::serve::Face;
 use super::sidecar;
 use crate::config::address::Listen;
 use crate::config::duration;
+use crate::core::access::Access;
 use crate::core::group::{Retention, Timings};
 use crate::core::node::{Config, Node};
 use crate::sidecar::driver::{self, Driver};
@@ -80,6 +81,7 @@ pub async fn run(args: Args) -> Outcome {
         socket,
         admin: Vec::new(),
         operator_routes: true,
+        token: None,
         hosts: Vec::new(),
     };
     let closing = CancellationToken::new();
@@ -124,6 +126,8 @@ fn alone(data_dir: PathBuf) -> Config {
         advertise: None,
         alone: true,
         breaks_allowed: true,
+        access: Access::default(),
+        plaintext: false,
         timings: Timings::default(),
         retention: Retention::default(),
     }

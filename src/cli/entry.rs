@@ -10,7 +10,10 @@ use clap::error::ErrorKind;
 
 use super::args::{Cli, Command, command};
 use super::exit::{self, Failure, Outcome};
-use super::{claims, cluster, completion, core, dev, drain, locks, openapi, run, sidecar};
+use super::{
+    certs, claims, cluster, completion, core, dev, drain, healthcheck, injector, locks, openapi,
+    run, sidecar,
+};
 use crate::config::file;
 use crate::telemetry::logs;
 
@@ -68,6 +71,9 @@ fn dispatch(command: Command) -> Outcome {
         Command::Claims(command) => client(claims::run(command)),
         Command::Cluster(args) => client(cluster::run(args)),
         Command::Drain(args) => client(drain::run(args)),
+        Command::Certs(args) => certs::run(args),
+        Command::Injector(args) => server("injector", injector::run(args)),
+        Command::Healthcheck(args) => client(healthcheck::run(args)),
         Command::Version => {
             println!("sidelock {}", env!("CARGO_PKG_VERSION"));
             Ok(exit::OK)

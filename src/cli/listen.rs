@@ -4,7 +4,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -52,6 +52,78 @@ pub async fn bind_socket(path: &Path) -> Result<UnixListener, Failure> {
         }
         bound => bound.map_err(failed),
     }
+}
+
+/// Who may connect to the socket.
+#[derive(Debug, clap::Args)]
+pub struct SocketRights {
+    /// Permissions of the Unix socket, octal; whoever may write to it may ask
+    #[arg(long, value_name = "MODE", env = "SIDELOCK_SOCKET_MODE", requires = "socket",
+          value_parser = mode)]
+    socket_mode: Option<u32>,
+    /// Owner of the Unix socket, by number
+    #[arg(long, value_name = "UID[:GID]", env = "SIDELOCK_SOCKET_OWNER", requires = "socket",
+          value_parser = owner)]
+    socket_owner: Option<Owner>,
+}
+
+/// Who owns a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    user: u32,
+    group: Option<u32>,
+}
+
+/// As [`bind_socket`], with these rights from the first moment on.
+pub async fn bind_socket_for(path: &Path, rights: &SocketRights) -> Result<UnixListener, Failure> {
+    if rights.socket_mode.is_none() && rights.socket_owner.is_none() {
+        return bind_socket(path).await;
+    }
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            FAILED,
+            format_args!("cannot listen on {}: {error}", path.display()),
+        )
+    };
+    if path.exists() && !is_abandoned(path).await {
+        return Err(failed(ErrorKind::AddrInUse.into()));
+    }
+    // Where nobody looks for it, until its rights are right.
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(".new");
+    let hidden = Path::new(&hidden);
+    let listener = bind_socket(hidden).await?;
+    if let Some(owner) = rights.socket_owner {
+        std::os::unix::fs::chown(hidden, Some(owner.user), owner.group).map_err(failed)?;
+    }
+    if let Some(mode) = rights.socket_mode {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(hidden, permissions).map_err(failed)?;
+    }
+    std::fs::rename(hidden, path).map_err(failed)?;
+    Ok(listener)
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("expected permissions in octal, such as 0660".to_owned()),
+    }
+}
+
+fn owner(text: &str) -> Result<Owner, String> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let number = |text: &str| {
+        let number = text.parse::<u32>();
+        number.map_err(|_| "expected UID or UID:GID, by number".to_owned())
+    };
+    Ok(Owner {
+        user: number(user)?,
+        group: group.map(number).transpose()?,
+    })
 }
 
 /// Whether the path is a socket that refuses connections.

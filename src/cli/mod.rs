@@ -6,11 +6,14 @@ mod args;
 mod entry;
 mod exit;
 
+mod certs;
 mod cluster;
 mod completion;
 mod core;
 mod dev;
 mod drain;
+mod healthcheck;
+mod injector;
 mod locks;
 mod openapi;
 mod run;
@@ -21,6 +24,7 @@ mod claims;
 mod client;
 mod listen;
 mod print;
+mod tls;
 mod why;
 
 pub use args::command;

@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
+use crate::config::api_token::ApiToken;
+use crate::config::followed::Followed;
 use crate::sidecar::handle::Sidecar;
 use crate::telemetry::push;
 
@@ -24,6 +26,8 @@ pub struct Face {
     pub operator_routes: bool,
     /// Values of `Host` that are allowed besides the local ones.
     pub hosts: Vec<String>,
+    /// What apps must show, if they must.
+    pub token: Option<Arc<Followed<ApiToken>>>,
 }
 
 impl Face {
@@ -41,6 +45,7 @@ impl Face {
         let config = api::Config {
             operator_routes: self.operator_routes,
             hosts,
+            token: self.token.clone(),
         };
         let measured = sidecar.clone();
         let push = push::run(
@@ -62,13 +67,18 @@ impl Face {
             }
         };
         let serving = async { tokio::join!(serving, probing) };
-        let pushing = async {
-            push.await;
+        let beside = async {
+            let following = async {
+                if let Some(token) = &self.token {
+                    token.follow().await;
+                }
+            };
+            tokio::join!(push, following);
             std::future::pending::<()>().await;
         };
         tokio::select! {
             _ = serving => {}
-            () = pushing => {}
+            () = beside => {}
         }
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{FAILED, Failure, Outcome};
-use super::listen::{self, Stop};
+use super::listen::{self, SocketRights, Stop};
 use super::serve::Face;
+use super::tls;
 use crate::config::address::{self, Listen};
 use crate::config::duration;
 use crate::sidecar::driver::{self, Driver};
@@ -36,6 +37,11 @@ pub struct Args {
     /// A Unix socket besides
     #[arg(long, value_name = "PATH", env = "SIDELOCK_SOCKET")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    socket_rights: SocketRights,
+    /// A token that apps must show: `Authorization: Bearer TOKEN`. The file is followed
+    #[arg(long, value_name = "FILE", env = "SIDELOCK_API_TOKEN_FILE")]
+    api_token_file: Option<PathBuf>,
     /// The lease between this sidecar and the core: how long its locks outlive it
     #[arg(long, value_name = "TIME", env = "SIDELOCK_SESSION_TTL", default_value = "10s",
           value_parser = duration::session)]
@@ -75,6 +81,18 @@ pub struct Args {
     /// Who this sidecar is, for people; default: the host's name
     #[arg(long, value_name = "TEXT", env = "SIDELOCK_IDENTITY")]
     identity: Option<String>,
+    #[command(flatten)]
+    tls: tls::CallerTls,
+    /// A token that says who this is, instead of a certificate: a projected service-account token. Read anew for
+    /// each connection
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SIDELOCK_TOKEN_FILE",
+        requires = "tls_ca",
+        conflicts_with = "tls_cert"
+    )]
+    token_file: Option<PathBuf>,
 }
 
 /// Runs until told to stop.
@@ -86,15 +104,22 @@ pub async fn run(args: Args) -> Outcome {
         None => Vec::new(),
     };
     let socket = match &args.socket {
-        Some(path) => Some(listen::bind_socket(path).await?),
+        Some(path) => Some(listen::bind_socket_for(path, &args.socket_rights).await?),
         None => None,
     };
+    let token = args
+        .api_token_file
+        .as_deref()
+        .map(tls::api_token)
+        .transpose()?;
     let identity = args.identity.unwrap_or_else(host_name);
     let config = driver::Config {
         session_ttl: args.session_ttl,
         name_prefix: args.name_prefix,
         delegate: !args.no_delegations,
         drain_timeout: args.drain_timeout,
+        tls: args.tls.credentials()?,
+        token_file: args.token_file,
         ..driver::Config::new(args.core, identity)
     };
     let driver = start(config, args.state_dir.as_deref())?;
@@ -110,6 +135,7 @@ pub async fn run(args: Args) -> Outcome {
         admin,
         operator_routes: args.operator_routes,
         hosts: args.allow_host,
+        token,
     };
     let closing = CancellationToken::new();
     let serving = face.serve(driver.clone(), closing.clone());

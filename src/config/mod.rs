@@ -3,6 +3,8 @@
 //! Never: a default that is not written where its option is defined.
 
 pub mod address;
+pub mod api_token;
 pub mod duration;
 pub mod file;
+pub mod followed;
 pub mod limits;

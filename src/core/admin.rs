@@ -1,19 +1,20 @@
 //! The operators' HTTP of a node: how it is, what the cell looks like, and what changes them.
 //! In: HTTP on `--http`. Out: JSON, Prometheus text, problems.
-//! Never: a change for a caller from elsewhere, until callers have identities.
+//! Never: a change for a caller that `admin_gate.rs` does not let through.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::access::Access;
+use super::admin_gate::{gate, operator};
 use super::admin_page;
 use super::admin_views;
 use super::formation::Local;
@@ -23,10 +24,12 @@ use super::metrics::Measured;
 use super::overview::{self, READY_LAG_MAX};
 use super::problem::{ACCEPTED, Kind, Problem};
 use super::raft_service::Groups;
+use super::rules::Right;
 use super::service::Shards;
 use crate::table::command::{Break, BreakReply, Command, Reply};
 use crate::table::id::{LockName, ShardId};
 use crate::telemetry::registry::MEDIA_TYPE;
+use crate::tls::caller::Caller;
 use tokio_util::sync::CancellationToken;
 
 /// Longest body of a request, in bytes.
@@ -41,6 +44,8 @@ pub struct Admin {
     pub groups: Groups,
     /// The same as served; see [`Self::groups`].
     pub shards: Shards,
+    /// Who may do what.
+    pub access: Access,
     /// Who this node is.
     pub local: Local,
     /// Changes the membership, once there is a cell.
@@ -55,6 +60,7 @@ pub struct Admin {
 
 /// All routes.
 pub fn router(admin: Admin) -> Router {
+    let admin = Arc::new(admin);
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -69,7 +75,8 @@ pub fn router(admin: Admin) -> Router {
             Problem::new(Kind::MethodNotAllowed, "the route has other methods").at(&uri)
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(Arc::new(admin))
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), gate))
+        .with_state(admin)
 }
 
 type Shared = State<Arc<Admin>>;
@@ -114,14 +121,15 @@ struct ChangeBody {
 
 async fn change(
     State(admin): Shared,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    caller: Option<Extension<Caller>>,
     Path(verb): Path<String>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let change = async {
-        let body: ChangeBody = operator(peer, &headers, &body)?;
+        let caller = caller.as_deref();
+        let body: ChangeBody = operator(&admin, caller, (Right::Admin, ""), &headers, &body)?;
         let members = admin.members.borrow().clone();
         let members = members.ok_or_else(no_cell)?;
         let place = body.node.filter(|place| *place != 0);
@@ -161,14 +169,16 @@ struct BreakBody {
 
 async fn break_lock(
     State(admin): Shared,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    caller: Option<Extension<Caller>>,
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let broken = async {
-        let body: BreakBody = operator(peer, &headers, &body)?;
+        let caller = caller.as_deref();
+        let breaks = (Right::Break, name.as_str());
+        let body: BreakBody = operator(&admin, caller, breaks, &headers, &body)?;
         let name = LockName::parse(&name)
             .map_err(|error| Problem::new(Kind::InvalidRequest, format!("the name {error}")))?;
         if body.reason.is_empty() || body.reason.len() > REASON_BYTES_MAX {
@@ -180,7 +190,7 @@ async fn break_lock(
             lock: name.clone(),
             reason: body.reason.into(),
             force: body.force,
-            by: format!("operator at {}", peer.ip()).into(),
+            by: operator_of(caller).into(),
         });
         let replies = group.propose(vec![command]).await;
         let replies = replies.map_err(|error| Problem::of_proposal(&error, leader_http(&group)))?;
@@ -191,6 +201,18 @@ async fn break_lock(
     };
     let (reply, name, force) = broken.await.map_err(|problem| problem.at(&uri))?;
     Ok(broken_answer(reply, &name, force))
+}
+
+/// Who, for history.
+fn operator_of(caller: Option<&Caller>) -> String {
+    match caller {
+        Some(Caller {
+            identity: Some(identity),
+            ..
+        }) => identity.to_string(),
+        Some(caller) => format!("operator at {}", caller.peer.ip()),
+        None => "operator".to_owned(),
+    }
 }
 
 fn broken_answer(reply: BreakReply, name: &LockName, force: bool) -> Response {
@@ -218,45 +240,6 @@ fn broken_answer(reply: BreakReply, name: &LockName, force: bool) -> Response {
     }
 }
 
-/// Lets an operator's change through: from this machine, to this machine, and JSON.
-fn operator<T: for<'de> Deserialize<'de>>(
-    peer: SocketAddr,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<T, Problem> {
-    if !peer.ip().to_canonical().is_loopback() {
-        let text = "changes are taken from this machine only: run the command there";
-        return Err(Problem::new(Kind::Forbidden, text));
-    }
-    // A browser that was tricked into calling here sends the name that it was tricked with.
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    if !host.is_some_and(names_an_address) {
-        let text = "Host must be an IP address or localhost";
-        return Err(Problem::new(Kind::Forbidden, text));
-    }
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let kind = kind.map(|kind| kind.split(';').next().unwrap_or(kind).trim());
-    if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
-        let text = "send the header `Content-Type: application/json`";
-        return Err(Problem::new(Kind::UnsupportedMediaType, text));
-    }
-    serde_json::from_slice(body)
-        .map_err(|error| Problem::new(Kind::InvalidRequest, error.to_string()))
-}
-
-fn names_an_address(host: &str) -> bool {
-    if host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
-}
-
 pub(super) fn no_cell() -> Problem {
     Problem::new(Kind::NoQuorum, "this node belongs to no cell yet")
 }
@@ -267,37 +250,4 @@ pub(super) fn leader_http(group: &Group) -> Option<String> {
     leader
         .filter(|(id, _)| *id != group.id())
         .map(|(_, member)| member.http)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tricked_browser_names_another_host() {
-        for host in [
-            "127.0.0.1:5627",
-            "localhost:5627",
-            "[::1]:5627",
-            "localhost",
-            "::1",
-        ] {
-            assert!(names_an_address(host), "{host}");
-        }
-        for host in ["evil.example:5627", "evil.example", ""] {
-            assert!(!names_an_address(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn a_caller_from_elsewhere_changes_nothing() {
-        let elsewhere: SocketAddr = "192.0.2.1:9".parse().expect("an address");
-        let headers = HeaderMap::new();
-        let refused = operator::<serde_json::Value>(elsewhere, &headers, b"{}");
-        let problem = refused.expect_err("it is not from this machine");
-        assert_eq!(
-            problem.into_response().status(),
-            axum::http::StatusCode::FORBIDDEN
-        );
-    }
 }

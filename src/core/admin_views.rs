@@ -2,8 +2,6 @@
 //! In: GETs on `--http`. Out: the same JSON as a sidecar's, and what it is worth.
 //! Never: a change; a stale answer that does not say so.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,7 +9,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use super::admin::{Admin, leader_http, no_cell};
@@ -26,6 +23,7 @@ use crate::table::survey::Survey;
 use crate::table::view::{ListQuery, LockStateFilter};
 use crate::views::history::HistoryList;
 use crate::views::locks::{LockBody, LockList};
+use crate::views::query::{Query, QueryError};
 use crate::views::survey::SurveyBody;
 use crate::views::worth::Worth;
 
@@ -60,15 +58,12 @@ async fn list_locks(State(admin): Shared, uri: Uri) -> Result<Response, Problem>
     let listed = async {
         let query = Query::read(&uri, &["prefix", "state", "limit", "cursor", "consistency"])?;
         let list = ListQuery {
-            prefix: query.text("prefix").to_owned(),
-            state: query.state()?,
-            limit: query.limit(limits::PAGE_DEFAULT, limits::PAGE_MAX)?,
-            after: match query.text("cursor") {
-                "" => None,
-                cursor => Some(lock_name(cursor)?),
-            },
+            prefix: query.text("prefix").unwrap_or_default().to_owned(),
+            state: state(&query)?,
+            limit: page(&query)?,
+            after: query.text("cursor").map(lock_name).transpose()?,
         };
-        let look = look(&admin, query.consistency()?).await?;
+        let look = look(&admin, consistency(&query)?).await?;
         let names = look.reads.locks(&list).0.into_iter().map(|lock| lock.name);
         let look = look.at(&names.collect::<Vec<_>>()).await?;
         let (locks, next) = look.reads.locks(&list);
@@ -86,7 +81,7 @@ async fn get_lock(
     let shown = async {
         let name = lock_name(&name)?;
         let query = Query::read(&uri, &["consistency"])?;
-        let look = look(&admin, query.consistency()?).await?;
+        let look = look(&admin, consistency(&query)?).await?;
         let look = look.at(std::slice::from_ref(&name)).await?;
         Ok(look.answer(&LockBody::new(look.worth, &look.reads.lock(&name))))
     };
@@ -101,9 +96,9 @@ async fn get_history(
     let told = async {
         let name = lock_name(&name)?;
         let query = Query::read(&uri, &["limit", "cursor", "consistency"])?;
-        let limit = query.limit(limits::PAGE_DEFAULT, limits::PAGE_MAX)?;
+        let limit = page(&query)?;
         let before = query.number("cursor", 1, u64::MAX)?.map(Revision);
-        let look = look(&admin, query.consistency()?).await?;
+        let look = look(&admin, consistency(&query)?).await?;
         let look = look.at(std::slice::from_ref(&name)).await?;
         let (records, next) = look.reads.history(&name, before, limit);
         let next = next.map(|revision| revision.to_string());
@@ -120,7 +115,7 @@ async fn why(
     let explained = async {
         let name = lock_name(&name)?;
         let query = Query::read(&uri, &["consistency"])?;
-        let look = look(&admin, query.consistency()?).await?;
+        let look = look(&admin, consistency(&query)?).await?;
         let look = look.at(std::slice::from_ref(&name)).await?;
         Ok(look.survey(&Survey::Why(name)))
     };
@@ -130,10 +125,8 @@ async fn why(
 async fn deadlocks(State(admin): Shared, uri: Uri) -> Result<Response, Problem> {
     let listed = async {
         let query = Query::read(&uri, &["limit", "consistency"])?;
-        let (default, max) = (limits::DEADLOCKS_DEFAULT, limits::DEADLOCKS_MAX);
-        let limit = query.number("limit", 1, max.into())?;
-        let limit = limit.map_or(default, |limit| u32::try_from(limit).unwrap_or(max));
-        let look = look(&admin, query.consistency()?).await?;
+        let limit = query.limit(limits::DEADLOCKS_DEFAULT, limits::DEADLOCKS_MAX)?;
+        let look = look(&admin, consistency(&query)?).await?;
         Ok(look.survey(&Survey::Deadlocks { limit }))
     };
     listed.await.map_err(|problem: Problem| problem.at(&uri))
@@ -143,17 +136,11 @@ async fn deadlocks(State(admin): Shared, uri: Uri) -> Result<Response, Problem> 
 async fn contention(State(admin): Shared, uri: Uri) -> Result<Response, Problem> {
     let listed = async {
         let query = Query::read(&uri, &["window", "scope", "limit"])?;
-        let window = match query.text("window") {
-            "" => Window::Minute,
-            word => Window::parse(word)
-                .ok_or_else(|| invalid("the parameter `window` must be 1m, 10m or 1h"))?,
-        };
-        if !["", "cell"].contains(&query.text("scope")) {
-            return Err(invalid("a core node only knows the `scope` cell"));
-        }
-        let (default, max) = (limits::CONTENDED_DEFAULT, limits::CONTENDED_MAX);
-        let limit = query.number("limit", 1, max.into())?;
-        let limit = limit.map_or(default, |limit| u32::try_from(limit).unwrap_or(max));
+        let window = query.word("window", "1m, 10m or 1h", Window::parse)?;
+        let window = window.unwrap_or(Window::Minute);
+        let cell = |scope: &str| (scope == "cell").then_some(());
+        query.word("scope", "cell: a core node knows no other", cell)?;
+        let limit = query.limit(limits::CONTENDED_DEFAULT, limits::CONTENDED_MAX)?;
         let look = look(&admin, Consistency::Available).await?;
         Ok(look.survey(&Survey::Contention { window, limit }))
     };
@@ -163,7 +150,7 @@ async fn contention(State(admin): Shared, uri: Uri) -> Result<Response, Problem>
 async fn survey(State(admin): Shared, uri: Uri, ask: Survey) -> Result<Response, Problem> {
     let found = async {
         let query = Query::read(&uri, &["consistency"])?;
-        Ok(look(&admin, query.consistency()?).await?.survey(&ask))
+        Ok(look(&admin, consistency(&query)?).await?.survey(&ask))
     };
     found.await.map_err(|problem: Problem| problem.at(&uri))
 }
@@ -255,68 +242,36 @@ impl Look {
     }
 }
 
-/// The parameters of a query string.
-struct Query<'a>(BTreeMap<&'static str, Cow<'a, str>>);
+fn consistency(query: &Query<'_>) -> Result<Consistency, Problem> {
+    let word = |text: &str| match text {
+        "available" => Some(Consistency::Available),
+        "linearizable" => Some(Consistency::Linearizable),
+        "cached" => Some(Consistency::Cached),
+        _ => None,
+    };
+    let asked = query.word("consistency", "available, linearizable or cached", word)?;
+    Ok(asked.unwrap_or(Consistency::Available))
+}
 
-impl<'a> Query<'a> {
-    /// Refuses all parameters but these.
-    fn read(uri: &'a Uri, known: &[&'static str]) -> Result<Self, Problem> {
-        let mut found = BTreeMap::new();
-        let pairs = uri.query().unwrap_or("").split('&');
-        for pair in pairs.filter(|pair| !pair.is_empty()) {
-            let (name, text) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(name) = known.iter().find(|known| **known == name) else {
-                return Err(invalid(format!("unknown parameter: {name}")));
-            };
-            let text = percent_decode_str(text).decode_utf8();
-            let text = text.map_err(|_| invalid(format!("`{name}` must be UTF-8")))?;
-            if found.insert(*name, text).is_some() {
-                return Err(invalid(format!("`{name}` is given more than once")));
-            }
-        }
-        Ok(Self(found))
-    }
+fn state(query: &Query<'_>) -> Result<Option<LockStateFilter>, Problem> {
+    let word = |text: &str| match text {
+        "held" => Some(LockStateFilter::Held),
+        "contended" => Some(LockStateFilter::Contended),
+        "closed" => Some(LockStateFilter::Closed),
+        _ => None,
+    };
+    Ok(query.word("state", "held, contended or closed", word)?)
+}
 
-    fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", |text| text)
-    }
+fn page(query: &Query<'_>) -> Result<usize, Problem> {
+    let limit = query.number("limit", 1, limits::PAGE_MAX)?;
+    let limit = limit.unwrap_or(limits::PAGE_DEFAULT);
+    Ok(usize::try_from(limit).expect("checked to be at most 1000"))
+}
 
-    fn number(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, Problem> {
-        match self.text(name) {
-            "" => Ok(None),
-            text => match text.parse() {
-                Ok(number) if (min..=max).contains(&number) => Ok(Some(number)),
-                _ => Err(invalid(format!(
-                    "the parameter `{name}` must be a whole number between {min} and {max}"
-                ))),
-            },
-        }
-    }
-
-    fn limit(&self, default: u64, max: u64) -> Result<usize, Problem> {
-        let limit = self.number("limit", 1, max)?.unwrap_or(default);
-        Ok(usize::try_from(limit).expect("checked to be at most 1000"))
-    }
-
-    fn consistency(&self) -> Result<Consistency, Problem> {
-        match self.text("consistency") {
-            "" | "available" => Ok(Consistency::Available),
-            "linearizable" => Ok(Consistency::Linearizable),
-            "cached" => Ok(Consistency::Cached),
-            _ => Err(invalid(
-                "`consistency` must be available, linearizable or cached",
-            )),
-        }
-    }
-
-    fn state(&self) -> Result<Option<LockStateFilter>, Problem> {
-        match self.text("state") {
-            "" => Ok(None),
-            "held" => Ok(Some(LockStateFilter::Held)),
-            "contended" => Ok(Some(LockStateFilter::Contended)),
-            "closed" => Ok(Some(LockStateFilter::Closed)),
-            _ => Err(invalid("`state` must be held, contended or closed")),
-        }
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        invalid(error.to_string())
     }
 }
 

@@ -341,8 +341,7 @@ fn applying(entry: &Entry) -> Trail {
         return Trail::default();
     };
     let trail = of_entry.child("lock.apply", None);
-    let index = i64::try_from(entry.log_id.index).unwrap_or(i64::MAX);
-    trail.set(names::LOCK_ENTRY_INDEX, index);
+    trail.set_number(names::LOCK_ENTRY_INDEX, entry.log_id.index);
     trail
 }
 

@@ -16,6 +16,7 @@ use super::storage::Storage;
 use crate::table::id::ShardId;
 use crate::telemetry::core::{Instruments, Standing};
 use crate::telemetry::registry::Registry;
+use crate::tls::credentials::Credentials;
 use crate::world::clock::{BootClock, Clock, RawClock};
 
 /// What the metrics are read from. Clones read the same.
@@ -29,6 +30,8 @@ pub struct Measured {
     shards: Shards,
     /// Who is in the cell, once there is one.
     members: watch::Receiver<Option<Members>>,
+    /// Our certificate, if there is one.
+    credentials: Option<Credentials>,
     /// The clock of leases beside the raw one.
     clock_rate: Arc<Mutex<ClockRate>>,
 }
@@ -40,12 +43,14 @@ impl Measured {
         storage: &Storage,
         shards: &Shards,
         members: &watch::Receiver<Option<Members>>,
+        credentials: Option<&Credentials>,
     ) -> Self {
         Self {
             instruments: Arc::clone(instruments),
             storage: storage.clone(),
             shards: shards.clone(),
             members: members.clone(),
+            credentials: credentials.cloned(),
             clock_rate: Arc::default(),
         }
     }
@@ -85,6 +90,8 @@ impl Measured {
             replicas(shard.group(), members.as_ref(), &mut standing);
             self.instruments.stalled(shard.stalls());
         }
+        let credentials = self.credentials.as_ref();
+        standing.certificate = credentials.and_then(Credentials::seconds_left);
         self.instruments.stands(&standing);
         self.instruments.registry()
     }

@@ -1,6 +1,8 @@
 //! A core node: Raft groups, storage, snapshots, gRPC service, timers and membership.
 
+pub mod access;
 pub mod admin;
+mod admin_gate;
 mod admin_page;
 pub mod admin_views;
 pub mod ages;
@@ -10,6 +12,7 @@ pub mod calls;
 pub mod clock_rate;
 pub mod codec;
 pub mod commits;
+mod doors;
 mod entries;
 pub mod expiry;
 mod flusher;
@@ -34,6 +37,7 @@ pub mod queries;
 pub mod raft_service;
 pub mod reads;
 pub mod rocks;
+pub mod rules;
 pub mod seen;
 pub mod service;
 pub mod session;
@@ -42,5 +46,6 @@ mod snapshot_file;
 pub mod storage;
 pub mod streams;
 pub mod succession;
+pub mod tokens;
 pub mod types;
 mod wal;

@@ -25,6 +25,7 @@ use super::commits;
 use super::frames::{self, Malformed};
 use super::types::{Member, Snapshot, SnapshotFile, TypeConfig, Vote};
 use crate::table::id::ShardId;
+use crate::tls::connect::Connector;
 use crate::wire::v1;
 use crate::wire::v1::raft_client::RaftClient;
 
@@ -66,25 +67,35 @@ impl Home {
 
 /// Connections by address, shared by all groups of a node. There are as many as peers were ever known.
 #[derive(Debug, Clone, Default)]
-pub struct Peers(Arc<Mutex<BTreeMap<String, Channel>>>);
+pub struct Peers {
+    connector: Connector,
+    channels: Arc<Mutex<BTreeMap<String, Channel>>>,
+}
 
 impl Peers {
+    /// Connections that are made so.
+    pub fn new(connector: Connector) -> Self {
+        Self {
+            connector,
+            channels: Arc::default(),
+        }
+    }
+
     /// The connection to `HOST:PORT`. It is made when first used and remade when lost; the name is
     /// resolved each time. Fails if the address is not one.
     pub fn channel(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
-        let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());
         }
         let channel = Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(CONNECT_WAIT_MAX)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(2 * WINDOW_BYTES)
-            .connect_lazy();
+            .connect_with_connector_lazy(self.connector.clone());
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }

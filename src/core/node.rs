@@ -7,42 +7,39 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
 use super::admin::{self, Admin};
 use super::calls::Calls;
+use super::doors::{self, Cells};
 use super::formation::{Bound, Local};
 use super::group::{Group, GroupError};
 use super::membership::{ChangeError, Members};
 use super::metrics::Measured;
 use super::network::{Home, Network, Peers};
-use super::node_config::local_config;
 pub use super::node_config::{Config, StartError};
-use super::raft_service::{Groups, raft_server};
-use super::service::{Shard, ShardOptions, Shards, cell_server};
+use super::node_config::{check_reach, local_config};
+use super::raft_service::Groups;
+use super::service::{Shard, ShardOptions, Shards};
 use super::storage::Storage;
 use crate::config::limits;
 use crate::table::id::ShardId;
 use crate::telemetry::core::Instruments;
 use crate::telemetry::push;
+use crate::tls::accept::Accepting;
+use crate::tls::connect::Connector;
 use crate::world::clock::SharedClock;
 
 /// Longest that a stopping node waits for its servers to end their calls.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Longest that a stopping leader waits for another node to lead.
 const HAND_OVER_WAIT_MAX: Duration = Duration::from_secs(3);
-/// A dead caller is found out within twice this.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How often the clocks are compared.
 const CLOCKS_EVERY: Duration = Duration::from_secs(5);
-/// Bytes in flight on one stream before its sender waits.
-const WINDOW_BYTES: u32 = 4 << 20;
 
 /// A running node. Dropping it aborts its tasks; [`Node::shutdown`] stops it in good order.
 pub struct Node {
@@ -61,6 +58,7 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        check_reach(&config)?;
         let storage = open(config.data_dir.clone()).await?;
         let instruments = Arc::new(Instruments::default());
         storage.be_seen_by(Arc::clone(&instruments));
@@ -72,7 +70,10 @@ impl Node {
 
         let groups = Groups::default();
         let shards = Shards::default();
-        let channels = Peers::default();
+        let access = config.access.clone();
+        let channels = Peers::new(Connector::new(access.credentials().cloned()));
+        let grpc_door = door(doors::grpc(grpc_listener, &access), config.grpc)?;
+        let http_door = door(doors::http(http_listener, &access), config.http)?;
         let local = Local::new(
             local_config,
             storage.clone(),
@@ -84,10 +85,17 @@ impl Node {
         let (stopped_sender, stopped) = watch::channel(None);
         let closing = CancellationToken::new();
 
-        let measured = Measured::new(&instruments, &storage, &shards, &members);
+        let measured = Measured::new(
+            &instruments,
+            &storage,
+            &shards,
+            &members,
+            access.credentials(),
+        );
         let admin = Admin {
             groups: groups.clone(),
             shards: shards.clone(),
+            access: access.clone(),
             local: local.clone(),
             members: members.clone(),
             measured: measured.clone(),
@@ -106,17 +114,24 @@ impl Node {
             instruments,
         };
         let life = live_and_tell(parts, closing.clone(), stopped_sender);
-        let doors = serve_grpc(
-            grpc_listener,
-            closing.clone(),
-            groups.clone(),
+        let cells = Cells {
+            groups: groups.clone(),
             shards,
             storage,
             local,
-        );
+        };
+        let served = doors::serve_grpc(grpc_door, closing.clone(), cells, access.clone());
+        let asked = doors::serve_http(http_door, closing.clone(), admin::router(admin));
+        let followed = closing.clone();
         let tasks = vec![
-            tokio::spawn(doors),
-            tokio::spawn(serve_http(http_listener, closing.clone(), admin)),
+            tokio::spawn(served),
+            tokio::spawn(asked),
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = followed.cancelled() => {}
+                    () = access.follow() => {}
+                }
+            }),
             tokio::spawn(measure(measured, closing.clone())),
             tokio::spawn(life),
         ];
@@ -290,6 +305,10 @@ async fn open(dir: PathBuf) -> Result<Storage, StartError> {
     Ok(opened.expect("the opening task runs to its end")?)
 }
 
+fn door(door: std::io::Result<Accepting>, address: SocketAddr) -> Result<Accepting, StartError> {
+    door.map_err(|source| StartError::Listen { address, source })
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|source| StartError::Listen { address, source })
@@ -301,31 +320,6 @@ fn bound_address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr
         address: asked,
         source,
     })
-}
-
-async fn serve_grpc(
-    listener: TcpListener,
-    closing: CancellationToken,
-    groups: Groups,
-    shards: Shards,
-    storage: Storage,
-    local: Local,
-) {
-    // Without nodelay on accepted sockets a reply waits for the caller's delayed acknowledgement: 40 ms.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let served = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE))
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(2 * WINDOW_BYTES)
-        .add_service(raft_server(groups, storage))
-        .add_service(local.server())
-        .add_service(cell_server(shards))
-        .serve_with_incoming_shutdown(incoming, closing.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "gRPC ended");
-    }
 }
 
 /// Reads the clocks, and sends the metrics to a collector if there is one.
@@ -341,20 +335,5 @@ async fn measure(measured: Measured, closing: CancellationToken) {
     tokio::select! {
         () = closing.cancelled() => {}
         () = async { tokio::join!(pushing, reading); } => {}
-    }
-}
-
-async fn serve_http(listener: TcpListener, closing: CancellationToken, admin: Admin) {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no nodelay");
-        }
-    });
-    let service = admin::router(admin).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service)
-        .with_graceful_shutdown(closing.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "operator HTTP ended");
     }
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::access::Access;
 use super::formation::LocalConfig;
 use super::founding::Peer;
 use super::group::{Retention, Timings};
@@ -30,6 +31,10 @@ pub struct Config {
     pub alone: bool,
     /// Whether sidecars may break locks through this node, as in `sidelock dev`.
     pub breaks_allowed: bool,
+    /// Who may call, and who may do what.
+    pub access: Access,
+    /// Whether to listen beyond this machine without certificates.
+    pub plaintext: bool,
     /// How fast a dead leader is noticed.
     pub timings: Timings,
     /// How much of the log is kept.
@@ -49,6 +54,14 @@ pub enum StartError {
         address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Anybody who reaches this address could take every lock.
+    #[error(
+        "{address} is not of this machine, and without certificates anybody who reaches it may take and free every lock and change the cell: give --tls-cert, --tls-key and --tls-ca (`sidelock certs` makes them for a try-out), or say --insecure-plaintext"
+    )]
+    Plaintext {
+        /// Which.
+        address: SocketAddr,
     },
     /// The data directory is another node's.
     #[error("{dir} is of node {theirs}, not of node {ours}: check --node-id and --data-dir")]
@@ -71,6 +84,20 @@ pub enum StartError {
     /// `peers` is not a list of nodes with this one among them.
     #[error("--peers: {0}")]
     Peers(String),
+}
+
+/// Without certificates only this machine is listened to, unless that was asked for.
+pub(super) fn check_reach(config: &Config) -> Result<(), StartError> {
+    if config.access.credentials().is_some() || config.plaintext {
+        return Ok(());
+    }
+    let beyond = [config.grpc, config.http]
+        .into_iter()
+        .find(|address| !address.ip().is_loopback());
+    match beyond {
+        Some(address) => Err(StartError::Plaintext { address }),
+        None => Ok(()),
+    }
 }
 
 /// Checks what belongs together: peers, place, directory and addresses.

@@ -122,7 +122,8 @@ impl Proposer {
             | Operation::Refill { .. }
             | Operation::Rename { .. }
             | Operation::SetValue { .. }
-            | Operation::Close => QUEUED_MAX,
+            | Operation::Close
+            | Operation::Denied(_) => QUEUED_MAX,
         };
         let asked = Asked {
             claim: ClaimRef {
@@ -334,8 +335,7 @@ fn entry_trail(entry: &Entry) -> Trail {
     let parts = || entry.askers.iter().filter_map(Asker::trail);
     let trail = Trail::linked("raft.entry", parts());
     if trail.is_on() {
-        let size = i64::try_from(entry.size).unwrap_or(i64::MAX);
-        trail.set(names::LOCK_ENTRY_COMMANDS, size);
+        trail.set_number(names::LOCK_ENTRY_COMMANDS, entry.size);
         parts().for_each(|part| part.link_to(&trail));
     }
     trail
@@ -460,9 +460,16 @@ fn estimate(command: &Command) -> usize {
                 kept.sum()
             }
             Operation::InUse { .. } | Operation::Rename { .. } => 128,
+            Operation::Denied(lock) => lock.as_str().len(),
             Operation::Release(_) | Operation::Refill { .. } | Operation::Close => 0,
         },
-        Command::OpenSession(open) => open.identity.len(),
+        Command::OpenSession(open) => {
+            open.identity.len()
+                + open
+                    .principal
+                    .as_ref()
+                    .map_or(0, |principal| principal.len())
+        }
         Command::Reopen { lock, .. } => lock.as_str().len(),
         Command::Break(ask) => ask.lock.as_str().len() + ask.reason.len() + ask.by.len(),
         Command::SetPolicy { prefix, .. } => prefix.len(),

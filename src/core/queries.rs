@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Rights;
 use super::group::{ProposeError, ReadError};
 use super::proposer::Proposer;
 use super::reads::Reads;
+use super::rules::Right;
 use crate::table::command::{Break, Command, Reply as TableReply};
 use crate::table::id::{LockName, Revision, Token};
 use crate::table::survey::Survey;
@@ -31,12 +33,16 @@ pub struct Queries {
 }
 
 impl Queries {
-    /// The answer. `by` names the sidecar, for history.
-    pub async fn answer(self, query: v1::Query, by: Arc<str>) -> v1::QueryReply {
+    /// The answer, as far as these rights go. `by` names the sidecar, for history.
+    pub async fn answer(self, query: v1::Query, rights: Rights, by: Arc<str>) -> v1::QueryReply {
         // Whether a token still holds is only worth knowing for now.
         let linearizable = query.linearizable
             || matches!(query.query, Some(Query::Verify(_) | Query::BreakLock(_)));
-        let reply = self.reply(query.query, linearizable, by).await;
+        let reply = match query.query {
+            Some(asked) if allowed(&asked, &rights) => self.reply(asked, linearizable, by).await,
+            Some(_) => Err(v1::QueryError::Forbidden),
+            None => Err(v1::QueryError::Invalid),
+        };
         v1::QueryReply {
             id: query.id,
             linearizable,
@@ -47,11 +53,10 @@ impl Queries {
 
     async fn reply(
         &self,
-        query: Option<Query>,
+        query: Query,
         linearizable: bool,
         by: Arc<str>,
     ) -> Result<Reply, v1::QueryError> {
-        let query = query.ok_or(v1::QueryError::Invalid)?;
         if let Query::BreakLock(ask) = query {
             return self.break_lock(ask, by).await;
         }
@@ -143,6 +148,29 @@ impl Queries {
             Err(ProposeError::NotLeader) => Err(v1::QueryError::NotLeader),
             Err(ProposeError::Unknown | ProposeError::Stopped(_)) => Err(v1::QueryError::NoQuorum),
         }
+    }
+}
+
+/// What is told of the whole cell wants the right to see all of it.
+fn allowed(query: &Query, rights: &Rights) -> bool {
+    match query {
+        Query::GetLock(get) => rights.allow(Right::Read, &get.name),
+        Query::ListLocks(list) => rights.allow(Right::Read, &list.prefix),
+        Query::GetHistory(get) => rights.allow(Right::Read, &get.name),
+        // A resource asks whether to take a token: it needs no more than whoever has one.
+        Query::Verify(verify) => {
+            rights.allow(Right::Read, &verify.name) || rights.allow(Right::Claim, &verify.name)
+        }
+        Query::BreakLock(ask) => rights.allow(Right::Break, &ask.name),
+        Query::Survey(ask) => rights.allow(Right::Read, surveyed(ask)),
+    }
+}
+
+/// The lock that a survey is about, or the beginning of all names.
+fn surveyed(ask: &v1::Survey) -> &str {
+    match &ask.survey {
+        Some(v1::survey::Survey::Why(name)) => name,
+        _ => "",
     }
 }
 

@@ -313,13 +313,10 @@ fn wait_trail(seen: &Seen, table: &Table, record: &HistoryRecord, behind: Option
     let lock = record.locks.first().and_then(|want| table.lock(&want.name));
     let place = lock.and_then(|lock| lock.queue.values().position(|it| *it == record.claim));
     if let Some(place) = place {
-        let place = i64::try_from(place).unwrap_or(i64::MAX);
-        trail.set(names::LOCK_QUEUE_POSITION, place);
+        trail.set_number(names::LOCK_QUEUE_POSITION, place);
     }
     if let Some(party) = behind {
-        trail.set(names::LOCK_HOLDER_CLAIM_ID, party.claim_id.to_string());
-        trail.set(names::LOCK_HOLDER_IDENTITY, party.identity.to_string());
-        trail.link(traces::hold_span(&party.trace_id, party.claim_id.as_str()));
+        trail.set_behind(party.claim_id.as_str(), &party.identity, &party.trace_id);
     }
     trail
 }
@@ -353,6 +350,7 @@ pub fn kind(operation: &Operation) -> &'static str {
         Operation::Release(_) => "release",
         Operation::SetValue { .. } => "set-value",
         Operation::Close => "close",
+        Operation::Denied(_) => "denied",
     }
 }
 
@@ -364,5 +362,6 @@ fn code(refusal: &Refusal) -> &'static str {
         Refusal::SemaphoreLimit { .. } => "semaphore-limit",
         Refusal::QueueFull { .. } => "quota-exceeded",
         Refusal::Invalid(_) => "invalid-request",
+        Refusal::Denied { .. } => "forbidden",
     }
 }

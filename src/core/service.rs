@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::access::Access;
 use super::applied::Applied;
 use super::expiry::TICK;
 use super::group::Group;
@@ -16,7 +17,7 @@ use super::proposer::Proposer;
 use super::queries::Queries;
 use super::reads::Reads;
 use super::seen::Eyes;
-use super::session::SidecarStream;
+use super::session::{Guest, SidecarStream};
 use crate::table::id::ShardId;
 use crate::telemetry::core::{Count, Instruments};
 use crate::wire::v1::cell_server::{Cell, CellServer};
@@ -175,13 +176,14 @@ impl Shards {
 }
 
 /// The service of [`Shards`], ready to be added to a tonic server.
-pub fn cell_server(shards: Shards) -> CellServer<CellService> {
-    CellServer::new(CellService { shards }).max_encoding_message_size(FRAME_BYTES_MAX)
+pub fn cell_server(shards: Shards, access: Access) -> CellServer<CellService> {
+    CellServer::new(CellService { shards, access }).max_encoding_message_size(FRAME_BYTES_MAX)
 }
 
 /// See [`cell_server`].
 pub struct CellService {
     shards: Shards,
+    access: Access,
 }
 
 #[tonic::async_trait]
@@ -198,7 +200,16 @@ impl Cell for CellService {
             .shards
             .get(ShardId::default())
             .ok_or_else(|| Status::unavailable("this node belongs to no cell yet"))?;
-        let stream = SidecarStream::new(shard, request.into_inner());
+        let rights = self.access.admit(&request)?;
+        let credentials = self.access.credentials().cloned();
+        let stream = SidecarStream::new(
+            shard,
+            Guest {
+                rights,
+                credentials,
+            },
+            request.into_inner(),
+        );
         Ok(Response::new(stream.frames()))
     }
 }

@@ -9,23 +9,41 @@ use futures::stream::{self, BoxStream, FuturesUnordered, Stream, StreamExt};
 use tokio::sync::watch;
 use tonic::Status;
 
+use super::access::Rights;
 use super::group::{Leadership, ProposeError};
+use super::rules::Right;
 use super::seen;
 use super::service::Shard;
 use super::streams::{Outbox, StreamEnd};
-use crate::table::command::{Command, OpenSession, Operate, OperateReply, Renewal, Reply};
+use crate::table::command::{
+    Command, OpenSession, Operate, OperateReply, Operation, Renewal, Reply,
+};
 use crate::table::id::{SessionId, SessionKey};
 use crate::telemetry::names;
 use crate::telemetry::traces::Trail;
+use crate::tls::credentials::{Changes, Credentials};
 use crate::wire::convert::{self, ConvertError};
 use crate::wire::v1;
 
 /// Most queries of one sidecar under way, long polls included.
 const QUERIES_MAX: usize = 16_384;
 
+/// Who has made a stream, and what it is to hear of whom this node trusts.
+#[derive(Debug, Clone, Default)]
+pub struct Guest {
+    /// What it may do.
+    pub rights: Rights,
+    /// Our side of TLS, if it came in that way.
+    pub credentials: Option<Credentials>,
+}
+
 /// One sidecar's stream.
 pub struct SidecarStream {
     shard: Shard,
+    guest: Guest,
+    /// Of the authorities that we trust: they are told at the beginning and at every change.
+    trusted: Option<Changes>,
+    trusted_due: bool,
     incoming: BoxStream<'static, Result<v1::SidecarFrame, Status>>,
     outbox: Arc<Outbox>,
     leadership: watch::Receiver<Leadership>,
@@ -47,6 +65,7 @@ impl SidecarStream {
     /// A stream that has said nothing yet.
     pub fn new(
         shard: Shard,
+        guest: Guest,
         incoming: impl Stream<Item = Result<v1::SidecarFrame, Status>> + Send + 'static,
     ) -> Self {
         Self {
@@ -54,6 +73,9 @@ impl SidecarStream {
             outbox: Arc::default(),
             leadership: shard.group().leadership(),
             shard,
+            trusted: guest.credentials.as_ref().map(Credentials::changes),
+            trusted_due: guest.credentials.is_some(),
+            guest,
             leader_due: true,
             key: None,
             identity: Arc::from(""),
@@ -84,7 +106,7 @@ impl SidecarStream {
     /// The next frame; `None` when the sidecar has closed its side.
     async fn next(&mut self) -> Result<Option<v1::CoreFrame>, Status> {
         loop {
-            if self.leader_due {
+            if self.leader_due || self.trusted_due {
                 return Ok(Some(self.leader_frame()));
             }
             tokio::select! {
@@ -93,6 +115,7 @@ impl SidecarStream {
                     Ok(()) => self.leader_due = true,
                     Err(_) => return Err(Status::unavailable("this node is stopping")),
                 },
+                () = changed(&mut self.trusted), if self.trusted.is_some() => self.trusted_due = true,
                 opened = wait(&mut self.opening), if self.opening.is_some() => {
                     self.opening = None;
                     self.opened(opened)?;
@@ -117,16 +140,16 @@ impl SidecarStream {
         }
         if let Some(open) = frame.open {
             let open = OpenSession::try_from(open).map_err(malformed)?;
-            self.open(serving, open);
+            self.open(serving, open)?;
         }
         for operation in frame.operations {
             let parent = Some(operation.traceparent.as_str()).filter(|text| !text.is_empty());
             let trail = Trail::below("lock.operation", parent, None);
-            let operate = Operate::try_from(operation).map_err(malformed)?;
+            let mut operate = Operate::try_from(operation).map_err(malformed)?;
+            self.check_right(&mut operate);
             if trail.is_on() {
                 trail.set(names::LOCK_OPERATION, seen::kind(&operate.operation));
-                let session = i64::try_from(operate.session.0).unwrap_or(i64::MAX);
-                trail.set(names::LOCK_SESSION, session);
+                trail.set_number(names::LOCK_SESSION, operate.session.0);
             }
             match self.opening {
                 Some(_) => self.parked.push((operate, trail)),
@@ -138,7 +161,8 @@ impl SidecarStream {
                 return Err(Status::resource_exhausted("too many queries under way"));
             }
             let by = Arc::clone(&self.identity);
-            let answer = self.shard.queries().answer(query, by);
+            let rights = self.guest.rights.clone();
+            let answer = self.shard.queries().answer(query, rights, by);
             self.queries.push(Box::pin(answer));
         }
         Ok(())
@@ -157,6 +181,26 @@ impl SidecarStream {
         Ok(())
     }
 
+    /// A claim on what it has no right to is refused in its turn, so that the numbers of its operations go on.
+    fn check_right(&self, operate: &mut Operate) {
+        let acquire = match &operate.operation {
+            Operation::Acquire(acquire) | Operation::Delegate { acquire, .. } => acquire,
+            Operation::Return(_)
+            | Operation::InUse { .. }
+            | Operation::Refill { .. }
+            | Operation::Rename { .. }
+            | Operation::Release(_)
+            | Operation::SetValue { .. }
+            | Operation::Close
+            | Operation::Denied(_) => return,
+        };
+        let rights = &self.guest.rights;
+        let mut names = acquire.locks.iter().map(|want| &want.name);
+        if let Some(name) = names.find(|name| !rights.allow(Right::Claim, name.as_str())) {
+            operate.operation = Operation::Denied(name.clone());
+        }
+    }
+
     fn renew(&self, serving: bool, renewal: Renewal) {
         let mine = self.session == Some(renewal.session);
         if serving && mine {
@@ -169,10 +213,20 @@ impl SidecarStream {
 
     /// Opens the session or finds it, through the log: behind all that older streams of it have asked
     /// for here. From this moment they ask for nothing more.
-    fn open(&mut self, serving: bool, open: OpenSession) {
+    fn open(&mut self, serving: bool, mut open: OpenSession) -> Result<(), Status> {
+        // Not what it says of itself.
+        open.principal = self.guest.rights.identity().cloned();
+        if let Some(principal) = &open.principal {
+            open.identity = format!("{} ({principal})", open.identity).into();
+        }
         if !serving {
             self.leader_due = true;
-            return;
+            return Ok(());
+        }
+        // The log decides; but whoever would be refused there must not end the stream of whose it is.
+        let table = self.shard.group().table();
+        if !table.read(|table, _| table.may_find(open.key, open.principal.as_ref())) {
+            return Err(of_another());
         }
         self.detach();
         self.key = Some(open.key);
@@ -181,6 +235,7 @@ impl SidecarStream {
         let proposer = self.shard.proposer().clone();
         let ask = async move { proposer.ask(Command::OpenSession(open)).await };
         self.opening = Some(Box::pin(ask));
+        Ok(())
     }
 
     fn opened(&mut self, opened: Result<Reply, ProposeError>) -> Result<(), Status> {
@@ -191,6 +246,9 @@ impl SidecarStream {
                 return Err(Status::aborted(
                     "a later process has taken the session over",
                 ));
+            }
+            Ok(Reply::SessionOfAnother) => {
+                return Err(of_another());
             }
             Ok(other) => unreachable!("an open was answered {other:?}"),
             // The sidecar asks again when it is told who leads.
@@ -267,8 +325,13 @@ impl SidecarStream {
             serving: leadership.serving,
             silent_ms: u32::try_from(leadership.silent.as_millis()).unwrap_or(u32::MAX),
         };
+        let trust_bundle = match std::mem::take(&mut self.trusted_due) {
+            true => self.guest.credentials.as_ref().map(Credentials::bundle),
+            false => None,
+        };
         v1::CoreFrame {
             leader: Some(leader),
+            trust_bundle: trust_bundle.unwrap_or_default(),
             ..self.frame()
         }
     }
@@ -300,6 +363,14 @@ impl Drop for SidecarStream {
     }
 }
 
+/// Other authorities are trusted. Only polled where that is followed.
+async fn changed(trusted: &mut Option<Changes>) {
+    match trusted {
+        Some(trusted) => trusted.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The open that is on its way. Only polled while there is one.
 async fn wait(
     opening: &mut Option<BoxFuture<'static, Result<Reply, ProposeError>>>,
@@ -308,6 +379,10 @@ async fn wait(
         Some(opening) => opening.await,
         None => std::future::pending().await,
     }
+}
+
+fn of_another() -> Status {
+    Status::permission_denied("this session is of somebody else")
 }
 
 fn malformed(error: ConvertError) -> Status {

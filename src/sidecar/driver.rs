@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
@@ -27,10 +28,14 @@ use super::session::StreamRef;
 use super::state_dir::{Book, StateDir};
 use crate::table::id::ClaimId;
 use crate::telemetry::sidecar::Instruments;
+use crate::tls::connect::Connector;
+use crate::tls::credentials::Credentials;
 use crate::world::clock::{Instant, SharedClock};
 
 /// The timers are looked at least so often: a sleeping task does not notice that the machine slept too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the metric of what is left of the certificate moves.
+const LEFT_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// How a sidecar is set up.
 #[derive(Clone)]
@@ -55,6 +60,10 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Where it is measured.
     pub instruments: Arc<Instruments>,
+    /// Our side of TLS towards the core.
+    pub tls: Option<Credentials>,
+    /// Where a token is that says who this is, instead of a certificate.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -71,6 +80,8 @@ impl Config {
             delegate: true,
             drain_timeout: Duration::from_secs(20),
             instruments: Arc::default(),
+            tls: None,
+            token_file: None,
         }
     }
 
@@ -150,6 +161,7 @@ impl Driver {
     fn run(config: Config, clock: SharedClock, mut desk: Desk, book: Option<Book>) -> Arc<Self> {
         desk.be_seen();
         let standing = watch::Sender::new(desk.standing());
+        let connector = Connector::new(config.tls);
         let driver = Arc::new(Self {
             clock,
             wakers: config.cores.iter().map(|_| AtomicWaker::new()).collect(),
@@ -170,7 +182,27 @@ impl Driver {
         });
         let mut tasks = JoinSet::new();
         for (node, address) in driver.cores.iter().cloned().enumerate() {
-            tasks.spawn(link::keep(Arc::clone(&driver), node, address));
+            let way = link::Way {
+                address,
+                connector: connector.clone(),
+                token_file: config.token_file.clone(),
+            };
+            tasks.spawn(link::keep(Arc::clone(&driver), node, way));
+        }
+        if let Some(credentials) = connector.credentials().cloned() {
+            let seen = Arc::clone(&driver.eyes.instruments);
+            tasks.spawn(async move {
+                let told = async {
+                    loop {
+                        seen.certified(credentials.seconds_left());
+                        tokio::time::sleep(LEFT_TOLD_EVERY).await;
+                    }
+                };
+                tokio::select! {
+                    () = credentials.follow() => {}
+                    () = told => {}
+                }
+            });
         }
         tasks.spawn(Arc::clone(&driver).tick());
         *driver.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;

@@ -244,7 +244,8 @@ impl Desk {
             | Refusal::LockDelay { .. }
             | Refusal::SemaphoreLimit { .. }
             | Refusal::QueueFull { .. }
-            | Refusal::Invalid(_) => Reason::Refused,
+            | Refusal::Invalid(_)
+            | Refusal::Denied { .. } => Reason::Refused,
         };
         let (estimates, rng) = (&self.estimates, &mut self.rng);
         let error = view::refusal(refusal, &self.prefix, |waiters| {

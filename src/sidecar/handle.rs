@@ -409,6 +409,12 @@ pub enum ClaimError {
         /// The prefix of the policy; empty for the built-in bound.
         policy: Arc<str>,
     },
+    /// This sidecar has no right to it.
+    #[error("this sidecar may not claim {lock:?}")]
+    Denied {
+        /// Which.
+        lock: LockName,
+    },
     /// The id is in use with another body.
     #[error("claim {0} exists with another body")]
     Conflict(ClaimId),

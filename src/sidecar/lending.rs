@@ -121,9 +121,10 @@ impl Desk {
                 waiting.filter(|key| !self.would_wait(*key)).collect()
             }
             Refusal::Deadlock(_) => vec![asked.named],
-            Refusal::SemaphoreLimit { .. } | Refusal::QueueFull { .. } | Refusal::Invalid(_) => {
-                spot.waiting().collect()
-            }
+            Refusal::SemaphoreLimit { .. }
+            | Refusal::QueueFull { .. }
+            | Refusal::Invalid(_)
+            | Refusal::Denied { .. } => spot.waiting().collect(),
         };
         if let Some(spot) = self.spots.get_mut(id) {
             for key in &refused {

@@ -3,6 +3,7 @@
 //! Never: a frame taken before the one before it was written, so that each holds all that gathered.
 
 use std::future::poll_fn;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -10,12 +11,15 @@ use std::time::Duration;
 
 use futures::stream::{self, Stream};
 use rand::Rng;
+use tonic::Request;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Endpoint;
 
 use super::codec;
 use super::driver::Driver;
 use super::session::StreamRef;
 use crate::table::id::ShardId;
+use crate::tls::connect::Connector;
 use crate::wire::v1;
 use crate::wire::v1::cell_client::CellClient;
 
@@ -36,13 +40,35 @@ const FRAME_BYTES_MAX: usize = 256 << 20;
 /// Room for a burst of replies without waiting for window updates.
 const WINDOW_BYTES: u32 = 8 << 20;
 
+/// How a node is reached.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// HOST:PORT of its gRPC.
+    pub address: String,
+    /// With or without TLS.
+    pub connector: Connector,
+    /// A token to be shown; its file is read anew for each stream, since tokens are replaced.
+    pub token_file: Option<PathBuf>,
+}
+
 /// Keeps a stream to one node up for as long as the driver lives.
-pub async fn keep(driver: Arc<Driver>, node: usize, address: String) {
+pub async fn keep(driver: Arc<Driver>, node: usize, way: Way) {
+    let address = &way.address;
     let mut pause = PAUSE_FIRST;
+    let mut told = false;
     loop {
         let mut heard = false;
-        match run_stream(&driver, node, &address, &mut heard).await {
+        match run_stream(&driver, node, &way, &mut heard).await {
             Ok(()) => tracing::debug!(address, "a core node ended its stream"),
+            // Once for each outage: what is wrong stays wrong for a while.
+            Err(error) if heard || !told => {
+                told = true;
+                tracing::info!(
+                    address,
+                    error = with_causes(&error),
+                    "no stream to a core node"
+                );
+            }
             Err(error) => tracing::debug!(address, %error, "no stream to a core node"),
         }
         pause = if heard {
@@ -60,18 +86,17 @@ pub async fn keep(driver: Arc<Driver>, node: usize, address: String) {
 async fn run_stream(
     driver: &Arc<Driver>,
     node: usize,
-    address: &str,
+    way: &Way,
     heard: &mut bool,
 ) -> Result<(), StreamError> {
-    let channel = Endpoint::from_shared(format!("http://{address}"))?
+    let channel = Endpoint::from_shared(format!("http://{}", way.address))?
         .connect_timeout(CONNECT_WITHIN)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER_WITHIN)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .connect()
+        .connect_with_connector(way.connector.clone())
         .await?;
     let mut client = CellClient::new(channel).max_decoding_message_size(FRAME_BYTES_MAX);
     let stream = driver.new_stream(node);
@@ -81,16 +106,54 @@ async fn run_stream(
         stream,
         peer: Arc::clone(&peer),
     };
-    let accepted = tokio::time::timeout(ACCEPT_WITHIN, client.session(outgoing.frames())).await;
+    let mut request = Request::new(outgoing.frames());
+    if let Some(path) = &way.token_file {
+        let token = bearer(path).await?;
+        request.metadata_mut().insert("authorization", token);
+    }
+    let accepted = tokio::time::timeout(ACCEPT_WITHIN, client.session(request)).await;
     let mut incoming = accepted.map_err(|_| StreamError::Silent)??.into_inner();
     let _up = Up::new(driver, stream);
     while let Some(frame) = incoming.message().await? {
         driver.check_cell(&frame.cluster_id)?;
         peer.store(frame.from, Ordering::Relaxed);
+        if let Some(credentials) = way.connector.credentials()
+            && !frame.trust_bundle.is_empty()
+        {
+            credentials.hear(&frame.trust_bundle)?;
+        }
         driver.hear(stream, codec::decode(frame)?);
         *heard = true;
     }
     Ok(())
+}
+
+/// An error with all that lies behind it: of a certificate that is not trusted, say, the transport tells only there.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// What stands in the header; it must not be seen in logs.
+async fn bearer(path: &Path) -> Result<AsciiMetadataValue, StreamError> {
+    let unreadable = |why: &dyn std::fmt::Display| StreamError::Token {
+        path: path.to_owned(),
+        why: why.to_string(),
+    };
+    let token = tokio::fs::read_to_string(path).await;
+    let token = token.map_err(|error| unreadable(&error))?;
+    let value = AsciiMetadataValue::try_from(format!("Bearer {}", token.trim()));
+    let mut value = value.map_err(|_| unreadable(&"it is no token"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Why a stream ended, or did not come up.
@@ -113,6 +176,17 @@ pub enum StreamError {
         /// The cell of this one.
         theirs: String,
     },
+    /// There is no token to be shown.
+    #[error("{}: {why}", path.display())]
+    Token {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// It names authorities that are none.
+    #[error(transparent)]
+    Authorities(#[from] crate::tls::TlsError),
     /// It sent nonsense.
     #[error(transparent)]
     Malformed(#[from] crate::wire::convert::ConvertError),

@@ -357,7 +357,7 @@ fn estimate(operation: &Operation) -> usize {
             });
             kept.sum::<usize>() + 256 * back.ended.len() + 64
         }
-        Operation::InUse { .. } | Operation::Rename { .. } => 256,
+        Operation::InUse { .. } | Operation::Rename { .. } | Operation::Denied(_) => 256,
         Operation::Release(_) | Operation::Refill { .. } | Operation::Close => 32,
     }
 }

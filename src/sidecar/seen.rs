@@ -136,7 +136,6 @@ fn hold_trail(held: &Held) -> Trail {
     trail.set(names::LOCK_NAME, held.lock.to_string());
     trail.set(names::LOCK_MODE, held.mode.word());
     trail.set(names::LOCK_CLAIM_ID, held.claim_id.to_string());
-    let token = i64::try_from(held.token.get()).unwrap_or(i64::MAX);
-    trail.set(names::LOCK_TOKEN, token);
+    trail.set_number(names::LOCK_TOKEN, held.token.get());
     trail
 }

@@ -199,6 +199,7 @@ impl Session {
             ttl_ms: u32::try_from(self.terms.ttl.as_millis()).unwrap_or(u32::MAX),
             identity: self.terms.identity.clone(),
             generation: self.generation,
+            principal: None,
         }
     }
 

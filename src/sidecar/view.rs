@@ -213,6 +213,9 @@ pub fn refusal(
             policy,
         },
         Refusal::Invalid(text) => ClaimError::Invalid(text.to_string()),
+        Refusal::Denied { lock } => ClaimError::Denied {
+            lock: prefix.strip(&lock),
+        },
     }
 }
 

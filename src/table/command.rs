@@ -63,6 +63,8 @@ pub struct OpenSession {
     /// How many processes have taken this session over, this one included: 1 for the first. A greater one
     /// shuts out what an earlier process may still have under way.
     pub generation: Generation,
+    /// Who the sidecar is, verified; nothing else finds its session again. `None` where nobody is asked.
+    pub principal: Option<Arc<str>>,
 }
 
 /// One renewal of one session.
@@ -144,6 +146,8 @@ pub enum Operation {
     },
     /// Ends the session itself; what it still holds dies with it.
     Close,
+    /// In place of a claim on a lock that the sidecar has no right to: it is refused in its turn.
+    Denied(LockName),
 }
 
 impl Operation {
@@ -158,7 +162,8 @@ impl Operation {
             | Self::Rename { .. }
             | Self::Release(_)
             | Self::SetValue { .. }
-            | Self::Close => 0,
+            | Self::Close
+            | Self::Denied(_) => 0,
         }
     }
 }
@@ -380,6 +385,8 @@ pub enum Reply {
     },
     /// To [`Command::OpenSession`] of a process that a later one has taken over from.
     SessionTakenOver,
+    /// To [`Command::OpenSession`] of somebody else than whose session it is.
+    SessionOfAnother,
     /// To [`Command::Renew`], one for each renewal, in order.
     Renewed(Vec<RenewalReply>),
     /// To [`Command::Expire`]: whether that was still the last renewal.
@@ -543,6 +550,11 @@ pub enum Refusal {
     },
     /// No lock, a lock named twice, or permits out of range.
     Invalid(Arc<str>),
+    /// The sidecar has no right to it.
+    Denied {
+        /// Which lock.
+        lock: LockName,
+    },
 }
 
 /// Someone else's claim, as shown to people.

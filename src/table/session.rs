@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::apply::Step;
 use super::command::{
-    Effect, EndCause, OpenSession, Operate, OperateReply, Operation, OperationReply, Renewal,
-    RenewalReply, Reply,
+    Effect, EndCause, OpenSession, Operate, OperateReply, Operation, OperationReply, Refusal,
+    Renewal, RenewalReply, Reply,
 };
-use super::id::{ClaimRef, Generation, RenewalNumber, Seq, SessionId};
+use super::id::{ClaimRef, RenewalNumber, Seq, SessionId, SessionKey};
 use super::state::{Claim, Key, Session, Stage, Table};
 use crate::planted::{self, Bug};
 
@@ -27,13 +27,14 @@ impl Table {
     /// process that takes it over shuts out the operations and renewals of the earlier ones.
     pub(super) fn open_session(&mut self, step: &mut Step, open: &OpenSession) -> Reply {
         if let Some(id) = self.keys.get(&open.key).copied() {
-            return self.take_over(id, open.generation);
+            return self.take_over(id, open);
         }
         let id = SessionId(self.bump().0); // a revision is never reused
         let generation = open.generation;
         let session = Session {
             key: open.key,
             identity: open.identity.clone(),
+            principal: open.principal.clone(),
             ttl_ms: open.ttl_ms,
             generation,
             renewal: RenewalNumber(0),
@@ -57,10 +58,27 @@ impl Table {
         }
     }
 
-    fn take_over(&mut self, id: SessionId, generation: Generation) -> Reply {
+    /// Whether an open by this principal would find the session of this key, or make it.
+    pub fn may_find(&self, key: SessionKey, principal: Option<&Arc<str>>) -> bool {
+        let session = self.keys.get(&key).and_then(|id| self.sessions.get(id));
+        let owner = session.and_then(|session| session.principal.as_ref());
+        owner.is_none() || owner == principal
+    }
+
+    /// One that began before there were principals belongs to the first who shows one.
+    fn take_over(&mut self, id: SessionId, open: &OpenSession) -> Reply {
+        let generation = open.generation;
         let session = self.sessions.get_mut(&id).expect("keys lead to sessions");
+        let of_another = session.principal.is_some() && session.principal != open.principal;
+        if of_another && !planted::is(Bug::AnybodysSession) {
+            return Reply::SessionOfAnother;
+        }
         if generation < session.generation {
             return Reply::SessionTakenOver;
+        }
+        if session.principal != open.principal {
+            session.principal.clone_from(&open.principal);
+            self.dirty.insert(Key::Session(id));
         }
         let (anew, applied) = (generation > session.generation, session.seq);
         session.generation = generation;
@@ -201,6 +219,9 @@ impl Table {
             Operation::Close => {
                 self.end_session(step, operate.session, EndCause::SessionClosed);
                 OperationReply::Closed
+            }
+            Operation::Denied(lock) => {
+                OperationReply::Refused(Refusal::Denied { lock: lock.clone() })
             }
         }
     }

@@ -114,6 +114,8 @@ pub struct Session {
     pub key: SessionKey,
     /// Who, for people.
     pub identity: Arc<str>,
+    /// Who, verified; nobody else finds it again.
+    pub principal: Option<Arc<str>>,
     /// How long it lives without renewal.
     pub ttl_ms: u32,
     /// Which attach is in force.

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::names::{Face, Kind, METRICS};
-use super::registry::{Level, Reading, Registry, Times};
+use super::registry::{Level, Perhaps, Reading, Registry, Times};
 
 /// All that is measured at one core node.
 pub struct Instruments {
@@ -27,6 +27,7 @@ pub struct Instruments {
     commit: Times,
     wait: Times,
     hand_over: Times,
+    certificate: Perhaps,
 }
 
 /// A gauge without labels.
@@ -70,7 +71,7 @@ const COUNTS: [(Count, &str); 8] = [
 ];
 
 /// Told as 0 from the start: an alert on a counter that is not there yet would miss its first step.
-const OPERATIONS: [&str; 9] = [
+const OPERATIONS: [&str; 10] = [
     "acquire",
     "delegate",
     "return",
@@ -80,14 +81,16 @@ const OPERATIONS: [&str; 9] = [
     "release",
     "set-value",
     "close",
+    "denied",
 ];
-const REFUSALS: [&str; 6] = [
+const REFUSALS: [&str; 7] = [
     "lock-held",
     "lock-delay",
     "deadlock",
     "semaphore-limit",
     "quota-exceeded",
     "invalid-request",
+    "forbidden",
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -121,6 +124,8 @@ pub struct Standing {
     pub queued: u64,
     /// Entries that each other member lacks, as far as this node knows.
     pub replica_lag: Vec<(u16, u64)>,
+    /// Seconds left of its certificate, if it has one.
+    pub certificate: Option<f64>,
 }
 
 impl Default for Instruments {
@@ -164,6 +169,7 @@ impl Default for Instruments {
             commit: registry.times("sidelock_commit_seconds"),
             wait: registry.times("sidelock_wait_seconds"),
             hand_over: registry.times("sidelock_hand_over_seconds"),
+            certificate: registry.perhaps("sidelock_certificate_valid_seconds"),
             registry,
         }
         .with_totals()
@@ -244,6 +250,7 @@ impl Instruments {
         for (state, count) in [("granted", standing.granted), ("queued", standing.queued)] {
             self.claims.get_or_create(&StateLabels { state }).set(count);
         }
+        self.certificate.set(standing.certificate);
         self.replica_lag.clear();
         for (node, lag) in &standing.replica_lag {
             let labels = NodeLabels { node: *node };

@@ -33,6 +33,20 @@ pub type Level = Gauge<u64, AtomicU64>;
 /// A number that may be broken or negative.
 pub type Reading = Gauge<f64, AtomicU64>;
 
+/// A reading that is told only once there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Perhaps(Family<Vec<(String, String)>, Reading>);
+
+impl Perhaps {
+    /// Reads.
+    pub fn set(&self, value: Option<f64>) {
+        match value {
+            Some(value) => drop(self.0.get_or_create(&Vec::new()).set(value)),
+            None => self.0.clear(),
+        }
+    }
+}
+
 /// The one label of an exemplar.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TraceLabel {
@@ -62,6 +76,11 @@ impl Registry {
         let listed = names::metric_named(name);
         self.0.register(listed.name, listed.help, metric.clone());
         metric
+    }
+
+    /// A reading that may be missing.
+    pub fn perhaps(&mut self, name: &str) -> Perhaps {
+        Perhaps(self.add(name, Family::default()))
     }
 
     /// A histogram of times.

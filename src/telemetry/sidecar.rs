@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::registry::{Level, Reading, Registry, Times};
+use super::registry::{Level, Perhaps, Reading, Registry, Times};
 
 /// All that is measured at one sidecar.
 pub struct Instruments {
@@ -24,6 +24,7 @@ pub struct Instruments {
     recalls: Counter,
     jeopardy: Counter,
     answer: Histogram,
+    certificate: Perhaps,
     now: Now,
 }
 
@@ -132,6 +133,7 @@ impl Default for Instruments {
             recalls: registry.add("sidelock_recalls", Counter::default()),
             jeopardy: registry.add("sidelock_jeopardy", Counter::default()),
             answer: registry.seconds("sidelock_core_answer_seconds"),
+            certificate: registry.perhaps("sidelock_certificate_valid_seconds"),
             now: Now {
                 claims: registry.add("sidelock_claims", Family::default()),
                 mode: registry.add("sidelock_mode", Family::default()),
@@ -195,6 +197,11 @@ impl Instruments {
     /// The session went past its safe deadline.
     pub fn in_jeopardy(&self) {
         self.jeopardy.inc();
+    }
+
+    /// So many seconds are left of its certificate, if it has one.
+    pub fn certified(&self, left: Option<f64>) {
+        self.certificate.set(left);
     }
 
     /// The core has answered a claim for the first time.

@@ -118,24 +118,25 @@ impl Trail {
             return Self::default();
         };
         // Most requests come without one, and most are not sampled: those cost a random number.
-        let parent = match carrier.get("traceparent") {
-            Some(_) => tracing
-                .propagator
-                .extract_with_context(&Context::new(), carrier),
-            None => Context::new(),
-        };
-        let given = parent.span().span_context().clone();
-        let trace = match given.is_valid() {
-            true => given.trace_id(),
-            false => RandomIdGenerator::default().new_trace_id(),
+        let parent = carrier.get("traceparent").map(|_| {
+            let nothing = Context::new();
+            tracing.propagator.extract_with_context(&nothing, carrier)
+        });
+        let given = parent
+            .as_ref()
+            .map(|parent| parent.span().span_context().clone());
+        let trace = match given.filter(SpanContext::is_valid) {
+            Some(given) => given.trace_id(),
+            None => RandomIdGenerator::default().new_trace_id(),
         };
         let kind = SpanKind::Server;
         let sampled = tracing
             .sampler
-            .should_sample(Some(&parent), trace, route, &kind, &[], &[]);
+            .should_sample(parent.as_ref(), trace, route, &kind, &[], &[]);
         if sampled.decision != SamplingDecision::RecordAndSample {
             return Self::default();
         }
+        let parent = parent.unwrap_or_default();
         let preset = Preset {
             trace: Some(trace),
             span: None,
@@ -219,6 +220,20 @@ impl Trail {
     pub fn set(&self, key: &'static str, value: impl Into<Value>) {
         if self.is_on() {
             self.0.set_attribute(Key::from_static_str(key), value);
+        }
+    }
+
+    /// Notes a number of it; one beyond OTLP's integers is told as the greatest of them.
+    pub fn set_number(&self, key: &'static str, number: impl TryInto<i64>) {
+        self.set(key, number.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Notes in whose way it is, and links it to the span of that hold.
+    pub fn set_behind(&self, claim_id: &str, identity: &str, trace_id: &str) {
+        if self.is_on() {
+            self.set(super::names::LOCK_HOLDER_CLAIM_ID, claim_id.to_owned());
+            self.set(super::names::LOCK_HOLDER_IDENTITY, identity.to_owned());
+            self.link(hold_span(trace_id, claim_id));
         }
     }
 

@@ -10,7 +10,21 @@ use super::sessions::SessionList;
 use super::waits::{DeadlockList, WaitsBody};
 use super::why::WhyBody;
 use super::worth::Worth;
-use crate::table::survey::Findings;
+use crate::table::contention::Window;
+use crate::table::survey::{Findings, Survey};
+
+/// What the page `/ui` shows of the cell, by the names of its parts.
+pub fn on_the_page(contended: u32, deadlocks: u32) -> [(&'static str, Survey); 5] {
+    let window = Window::Minute;
+    let limit = contended;
+    [
+        ("contention", Survey::Contention { window, limit }),
+        ("deadlocks", Survey::Deadlocks { limit: deadlocks }),
+        ("lock_order", Survey::Order),
+        ("waits", Survey::Waits),
+        ("sessions", Survey::Sessions),
+    ]
+}
 
 /// One of the bodies; its JSON is that body's, without a wrapper.
 #[derive(Debug, Serialize)]

@@ -272,6 +272,37 @@ fn the_admin_address_serves_probes_only_and_for_any_host() {
     process.wait().expect("it ends");
 }
 
+#[test]
+fn the_socket_has_the_rights_that_were_asked_for_from_the_start() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("sidelock.sock");
+    let own = std::fs::metadata(directory.path()).expect("it is there");
+    let owner = format!("{}:{}", own.uid(), own.gid());
+    let mut command: Command = sidelock();
+    command
+        .args(["sidecar", "--core", "127.0.0.1:1", "--http", "127.0.0.1:0"])
+        .args(["--socket", path(&socket), "--socket-mode", "0620"])
+        .args(["--socket-owner", &owner]);
+    let mut process = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(process.stderr.take().expect("it is piped")).lines();
+    let up = lines.any(|line| line.is_ok_and(|line| line.contains("listening")));
+    assert!(up, "it ended");
+    let found = std::fs::metadata(&socket).expect("a socket");
+    assert_eq!(found.permissions().mode() & 0o777, 0o620);
+    let here = std::fs::read_dir(directory.path())
+        .expect("it is there")
+        .count();
+    assert_eq!(here, 1, "nothing else is left there");
+    process.kill().expect("it lives");
+    process.wait().expect("it ends");
+    // Half of it makes no sense.
+    let output = sidelock()
+        .args(["sidecar", "--core", "127.0.0.1:1", "--socket-mode", "0660"])
+        .output();
+    assert_eq!(output.expect("it runs").status.code(), Some(64));
+}
+
 /// The status of a GET under a foreign name.
 fn get_status(address: &str, target: &str) -> String {
     use std::io::{Read, Write};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sidelock::core::access::Access;
 use sidelock::core::group::{Retention, Timings};
 use sidelock::core::node::{Config, Node};
 use sidelock::world::clock::BootClock;
@@ -28,6 +29,8 @@ async fn start(place: u16, dir: &Path, join: Option<SocketAddr>) -> Node {
         advertise: None,
         alone: join.is_none(),
         breaks_allowed: false,
+        access: Access::default(),
+        plaintext: false,
         timings: Timings::default(),
         retention: RETENTION,
     };

@@ -82,6 +82,7 @@ pub fn open(dice: &mut Dice, key: u8, generation: u32) -> v1::OpenSession {
             generation,
             generation.saturating_add(1),
         ]),
+        principal: String::new(),
     }
 }
 

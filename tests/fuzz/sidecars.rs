@@ -132,6 +132,7 @@ impl Core {
                 ttl_ms: 3_000,
                 identity: format!("pod-{pod}"),
                 generation: 1,
+                principal: String::new(),
             };
             core.open(pod, open);
         }

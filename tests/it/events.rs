@@ -120,6 +120,8 @@ async fn one_request_claims_binds_and_streams() {
     assert_eq!(first.id, first.data["revision"].to_string());
     assert!(first.data["token"].is_u64(), "{first:?}");
     let id = first.data["claim_id"].as_str().expect("an id").to_owned();
+    let named = format!("sidelock-claim-id: {id}");
+    assert!(holder.head.contains(&named), "{}", holder.head);
     let other = served.send("POST", "/v1/claims", r#"{"lock":"a"}"#).await;
     other.problem(409, "lock-held");
     let refused = served

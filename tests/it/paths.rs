@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use sidelock::config::api_token::ApiToken;
+use sidelock::config::followed::Followed;
+
 use crate::refuser::Refuser;
 use crate::support::Served;
 
@@ -356,4 +359,37 @@ async fn the_documentation_is_served_from_here() {
     let answer = served.send("GET", "/docs/swagger-initializer.js", "").await;
     assert!(answer.body.contains("/openapi.json"), "{}", answer.body);
     assert!(!answer.body.contains("petstore"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_token_is_wanted_where_one_is_set_and_followed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("token");
+    std::fs::write(&path, "0123456789abcdef\n").expect("written");
+    let read = |bytes: &[Vec<u8>]| ApiToken::parse(&bytes[0]);
+    let token = Arc::new(Followed::start(vec![path.clone()], read).expect("a token"));
+    let config = sidelock::api::Config {
+        token: Some(Arc::clone(&token)),
+        ..Default::default()
+    };
+    let served = Served::with(Arc::new(Refuser::default()), config).await;
+    for path in ["/v1/mode", "/v1/claims", "/metrics", "/openapi.json", "/ui"] {
+        let answer = served.send("GET", path, "").await;
+        assert_eq!(answer.header("www-authenticate"), Some("bearer"), "{path}");
+        answer.problem(401, "unauthorized");
+    }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(served.send("GET", path, "").await.status, 200, "{path}");
+    }
+    let shown = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let ask = async |token: &str| {
+        let answer = served.send_with("GET", "/v1/mode", &shown(token), "").await;
+        answer.status
+    };
+    assert_eq!(ask("0123456789abcdef").await, 200);
+    assert_eq!(ask("0123456789abcdee").await, 401);
+    std::fs::write(&path, "fedcba9876543210").expect("written");
+    assert!(token.look().await.expect("another token"));
+    assert_eq!(ask("0123456789abcdef").await, 401);
+    assert_eq!(ask("fedcba9876543210").await, 200);
 }

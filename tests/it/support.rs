@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sidelock::api;
+use sidelock::core::access::Access;
 use sidelock::core::group::{Retention, Timings};
 use sidelock::core::node::{Config as NodeConfig, Node};
 use sidelock::sidecar::driver::{Config as DriverConfig, Driver};
@@ -192,6 +193,8 @@ impl Cell {
             advertise: None,
             alone: true,
             breaks_allowed: true,
+            access: Access::default(),
+            plaintext: false,
             timings: Timings::default(),
             retention: Retention::default(),
         };

@@ -191,7 +191,8 @@ fn plain_refusal(refusal: Refusal) -> Refusal {
         refusal @ (Refusal::Held { .. }
         | Refusal::LockDelay { .. }
         | Refusal::SemaphoreLimit { .. }
-        | Refusal::QueueFull { .. }) => refusal,
+        | Refusal::QueueFull { .. }
+        | Refusal::Denied { .. }) => refusal,
     }
 }
 

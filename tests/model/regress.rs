@@ -29,6 +29,7 @@ impl Scene {
             ttl_ms: 1_000,
             identity,
             generation: Generation(1),
+            principal: None,
         });
         let Reply::SessionOpened { session, .. } = run.step(&open) else {
             panic!("a session opens");

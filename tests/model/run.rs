@@ -271,6 +271,7 @@ fn reply_name(reply: &Reply) -> &'static str {
     match reply {
         Reply::SessionOpened { .. } => "session opened",
         Reply::SessionTakenOver => "session taken over",
+        Reply::SessionOfAnother => "session of another",
         Reply::Renewed(_) => "renewals",
         Reply::Expired(true) => "expired",
         Reply::Expired(false) => "not expired",
@@ -302,6 +303,7 @@ fn reply_name(reply: &Reply) -> &'static str {
                 Refusal::SemaphoreLimit { .. } => "refused: semaphore-limit",
                 Refusal::QueueFull { .. } => "refused: queue full",
                 Refusal::Invalid(_) => "refused: invalid",
+                Refusal::Denied { .. } => "refused: denied",
             },
         },
     }

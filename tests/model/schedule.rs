@@ -219,6 +219,7 @@ fn open(profile: &Profile, dice: &mut Dice) -> Command {
         identity: heard::identity(),
         // Rarely another process, or one that was thought dead.
         generation: Generation(1 + u32::try_from(dice.below(40) / 38).unwrap_or(0)),
+        principal: None,
     })
 }
 

@@ -336,6 +336,9 @@ impl Slow {
         let reply = match &operate.operation {
             Operation::Acquire(acquire) => self.acquire(name, acquire, heard),
             Operation::Release(release) => self.release(operate.session, release),
+            Operation::Denied(lock) => {
+                OperationReply::Refused(Refusal::Denied { lock: lock.clone() })
+            }
             Operation::SetValue { claim, value } => {
                 let name = ClaimRef {
                     session: operate.session,

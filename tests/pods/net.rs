@@ -157,6 +157,7 @@ impl Cores {
                     "--peers",
                     &peers.join(","),
                 ])
+                .arg("--insecure-plaintext") // nobody else is on these networks
                 .args(["--grpc", &format!("{}:5626", address(node))])
                 .args(["--http", &format!("{}:5627", address(node)), "--data-dir"])
                 .arg(dir.path().join(format!("data-{node}")))

@@ -13,7 +13,7 @@ use sidelock::core::group::{Group, Retention, Timings};
 use sidelock::core::network::Home;
 use sidelock::core::raft_service::{Groups, RaftService};
 use sidelock::core::service::{Shard, ShardOptions};
-use sidelock::core::session::SidecarStream;
+use sidelock::core::session::{Guest, SidecarStream};
 use sidelock::core::storage::Storage;
 use sidelock::core::types::Member;
 use sidelock::table::Table;
@@ -258,7 +258,7 @@ impl Node {
         let (sender, incoming) = mpsc::unbounded();
         let out = Arc::clone(&self.outlets.frames);
         process.runtime.spawn(async move {
-            let mut frames = SidecarStream::new(running.shard, incoming).frames();
+            let mut frames = SidecarStream::new(running.shard, Guest::default(), incoming).frames();
             while let Some(Ok(frame)) = frames.next().await {
                 lock(&out).push((id, Some(frame)));
             }

@@ -64,6 +64,7 @@ impl Cell {
             ttl_ms: 10_000,
             identity: format!("pod-{key}").into(),
             generation: Generation(1),
+            principal: None,
         };
         match self.apply(Command::OpenSession(open)).0 {
             Reply::SessionOpened { session, .. } => session,

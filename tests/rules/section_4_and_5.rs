@@ -156,6 +156,7 @@ fn rule_5_2_a_resent_open_finds_the_session_and_starts_no_timer() {
         ttl_ms: 99,
         identity: "again".into(),
         generation: Generation(1),
+        principal: None,
     };
     let (reply, effects) = cell.apply(Command::OpenSession(open));
     let generation = Generation(1);
@@ -246,6 +247,7 @@ fn rule_6_a_process_that_takes_a_session_over_shuts_the_earlier_ones_out() {
             ttl_ms: 99,
             identity: "again".into(),
             generation: Generation(generation),
+            principal: None,
         })
     };
     let taken_over = Reply::SessionOpened {
@@ -270,4 +272,44 @@ fn rule_6_a_process_that_takes_a_session_over_shuts_the_earlier_ones_out() {
     let closed = OperateReply::Applied(OperationReply::Closed);
     let (reply, _) = cell.apply(Command::Operate(last));
     assert_eq!(reply, Reply::Operated(closed));
+}
+
+#[test]
+fn rule_11_a_session_is_found_again_only_by_whose_it_is() {
+    let (mut cell, _) = Cell::with_sessions(0);
+    let open = |principal: Option<&str>| {
+        Command::OpenSession(OpenSession {
+            key: SessionKey(9),
+            ttl_ms: 10_000,
+            identity: "pod".into(),
+            generation: Generation(1),
+            principal: principal.map(Into::into),
+        })
+    };
+    let (first, _) = cell.apply(open(None));
+    assert!(matches!(first, Reply::SessionOpened { .. }), "{first:?}");
+    // One from before there were certificates belongs to the first who shows one, and to nobody else then.
+    assert_eq!(cell.apply(open(Some("a"))).0, first);
+    assert_eq!(cell.apply(open(Some("a"))).0, first);
+    for other in [Some("b"), None] {
+        assert_eq!(
+            cell.apply(open(other)),
+            (Reply::SessionOfAnother, Vec::new())
+        );
+    }
+    assert_eq!(cell.apply(open(Some("a"))).0, first);
+}
+
+#[test]
+fn rule_11_what_is_denied_is_refused_in_its_turn() {
+    let (mut cell, s) = Cell::with_sessions(1);
+    let denied = operate(s[0], 1, Operation::Denied(name("a")));
+    let refused = OperationReply::Refused(Refusal::Denied { lock: name("a") });
+    let refused = Reply::Operated(OperateReply::Applied(refused));
+    assert_eq!(cell.apply(Command::Operate(denied.clone())).0, refused);
+    // Sent again it gets the same; the next number is the next.
+    assert_eq!(cell.apply(Command::Operate(denied)).0, refused);
+    let close = operate(s[0], 2, Operation::Close);
+    let closed = Reply::Operated(OperateReply::Applied(OperationReply::Closed));
+    assert_eq!(cell.apply(Command::Operate(close)).0, closed);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sidelock::core::access::Access;
 use sidelock::core::group::{Retention, Timings};
 use sidelock::core::node::{Config, Node};
 use sidelock::wire::v1;
@@ -39,6 +40,8 @@ pub async fn cell_with(breaks_allowed: bool) -> Cell {
         advertise: None,
         alone: true,
         breaks_allowed,
+        access: Access::default(),
+        plaintext: false,
         timings: Timings {
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
@@ -125,6 +128,7 @@ impl Client {
                 ttl_ms,
                 identity: format!("test-{key}"),
                 generation: 1,
+                principal: String::new(),
             }),
             ..v1::SidecarFrame::default()
         })

@@ -174,6 +174,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         }),
         back().prop_map(Operation::Return),
         Just(Operation::Close),
+        lock_name().prop_map(Operation::Denied),
     ]
 }
 
@@ -246,6 +247,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
             }
         }),
         text().prop_map(Refusal::Invalid),
+        lock_name().prop_map(|lock| Refusal::Denied { lock }),
     ]
 }
 
@@ -566,7 +568,7 @@ proptest! {
     #[test]
     fn opens_come_back(key in any::<u128>(), ttl_ms in 1..u32::MAX, identity in text(), generation in 1..u32::MAX) {
         let generation = Generation(generation);
-        let open = OpenSession { key: SessionKey(key), ttl_ms, identity, generation };
+        let open = OpenSession { key: SessionKey(key), ttl_ms, identity, generation, principal: None };
         prop_assert_eq!(OpenSession::try_from(wired(v1::OpenSession::from(&open))), Ok(open));
     }
 
@@ -710,6 +712,7 @@ fn a_fault_names_its_field() {
         ttl_ms: 1,
         identity: String::new(),
         generation: 1,
+        principal: String::new(),
     };
     let problem = Problem::Length;
     let field = "OpenSession.key";

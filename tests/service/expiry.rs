@@ -108,6 +108,7 @@ fn rule_5_2_a_reload_starts_every_session_with_its_full_ttl() {
             ttl_ms,
             identity: "test".into(),
             generation: Generation(1),
+            principal: None,
         })
     };
     let mut opened = Vec::new();

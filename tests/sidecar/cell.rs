@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sidelock::core::access::Access;
 use sidelock::core::group::{Retention, Timings};
 use sidelock::core::node::{Config as NodeConfig, Node};
 use sidelock::sidecar::driver::{Config, Driver};
@@ -43,6 +44,8 @@ impl Cell {
             advertise: None,
             alone: true,
             breaks_allowed: true,
+            access: Access::default(),
+            plaintext: false,
             timings: Timings::default(),
             retention: Retention::default(),
         };

@@ -74,6 +74,7 @@ impl Workload {
             ttl_ms: 10_000,
             identity: format!("host-{index}").into(),
             generation: Generation(1),
+            principal: None,
         });
         let (reply, _) = self.table.apply(index, &command);
         let Reply::SessionOpened {

@@ -19,6 +19,7 @@ impl Script {
         match reply {
             Reply::SessionOpened { session, .. } => format!("session {}", self.who(*session)),
             Reply::SessionTakenOver => "taken over".into(),
+            Reply::SessionOfAnother => "of another".into(),
             Reply::Renewed(replies) => match &replies[..] {
                 [RenewalReply::Renewed { number, ttl_ms }] => {
                     format!("renewed {number} {ttl_ms}ms")
@@ -90,6 +91,7 @@ impl Script {
                 policy,
             } => format!("{lock} has {waiters_max} waiters, policy {policy:?}"),
             Refusal::Invalid(why) => why.to_string(),
+            Refusal::Denied { lock } => format!("{lock} is denied"),
         }
     }
 

@@ -27,6 +27,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("wire", &["table"]),
     ("views", &["table"]), // shown by core and api, which must not see each other
     ("config", &["table", "world"]),
+    ("tls", &["config", "world"]),
+    ("injector", &["config"]),
     (
         "core",
         &[
@@ -37,12 +39,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "world",
             "telemetry",
             "config",
+            "tls",
             "ui",
         ],
     ),
     (
         "sidecar",
-        &["planted", "table", "wire", "world", "telemetry", "config"],
+        &[
+            "planted",
+            "table",
+            "wire",
+            "world",
+            "telemetry",
+            "config",
+            "tls",
+        ],
     ),
     (
         "api",
@@ -62,9 +73,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "api",
             "config",
             "core",
+            "injector",
             "sidecar",
             "table",
             "telemetry",
+            "tls",
             "wire",
             "world",
         ],
@@ -137,6 +150,7 @@ const BANS: &[Ban] = &[
         except: &[
             "src/api/problem.rs",
             "src/core/problem.rs",
+            "src/injector/problem.rs",
             "src/api/metrics.rs",
         ],
         tests_may: true,
@@ -195,13 +209,16 @@ const BANS: &[Ban] = &[
 /// Who may start tasks and threads: each owns what it starts and waits for its end.
 const SHELLS: &[&str] = &[
     "src/cli/",             // processes, and the runtime itself
+    "src/core/doors.rs",    // a task for each connection of an operator
     "src/core/node.rs",     // builds a node from its parts
     "src/core/flusher.rs",  // the one thread of a node that syncs
     "src/core/rocks.rs",    // its thread syncs the other column families
     "src/core/snapshot.rs", // one thread for each snapshot, beside apply
     "src/sidecar/driver.rs",
-    "src/api/serve.rs", // a task for each connection
-    "loadtest/",        // workers, who end with their run
+    "src/api/serve.rs",       // a task for each connection
+    "src/tls/accept.rs",      // a task for each handshake
+    "src/injector/server.rs", // a task for each connection
+    "loadtest/",              // workers, who end with their run
 ];
 
 /// Words that must not stand anywhere, comments included.

@@ -27,6 +27,8 @@ pub struct Cell {
     pub nodes: Vec<Node>,
     pods: usize,
     folder: tempfile::TempDir,
+    /// Flags of each node besides the usual.
+    more: Vec<String>,
 }
 
 /// A core node.
@@ -47,22 +49,28 @@ pub struct Pod {
 
 impl Cell {
     pub async fn start(binary: &Path) -> anyhow::Result<Self> {
-        let folder = scratch("sidelock")?;
-        let ports: Vec<_> = (0..3).map(|_| (free_port(), free_port())).collect();
-        let mut nodes = Vec::new();
-        for place in 1..=ports.len() {
-            nodes.push(Node::start(binary, folder.path(), place, &ports)?);
-        }
-        let cell = Self {
-            binary: binary.to_owned(),
-            nodes,
-            pods: 0,
-            folder,
-        };
+        let cell = Self::launch(binary, &[])?;
         for node in &cell.nodes {
             node.ready().await?;
         }
         Ok(cell)
+    }
+
+    /// With further flags for each node, and without waiting for them.
+    pub fn launch(binary: &Path, more: &[String]) -> anyhow::Result<Self> {
+        let folder = scratch("sidelock")?;
+        let ports: Vec<_> = (0..3).map(|_| (free_port(), free_port())).collect();
+        let mut nodes = Vec::new();
+        for place in 1..=ports.len() {
+            nodes.push(Node::start(binary, folder.path(), place, &ports, more)?);
+        }
+        Ok(Self {
+            binary: binary.to_owned(),
+            nodes,
+            pods: 0,
+            folder,
+            more: more.to_vec(),
+        })
     }
 
     /// Another sidecar, once it has its session.
@@ -132,7 +140,13 @@ impl Cell {
             .iter()
             .map(|node| (node.grpc, node.http))
             .collect();
-        let node = Node::start(&self.binary, self.folder.path(), place + 1, &ports)?;
+        let node = Node::start(
+            &self.binary,
+            self.folder.path(),
+            place + 1,
+            &ports,
+            &self.more,
+        )?;
         self.nodes[place] = node;
         Ok(())
     }
@@ -157,6 +171,7 @@ impl Node {
         folder: &Path,
         place: usize,
         ports: &[(u16, u16)],
+        more: &[String],
     ) -> anyhow::Result<Self> {
         let peers: Vec<_> = ports
             .iter()
@@ -172,7 +187,8 @@ impl Node {
             .args(["--http", &format!("127.0.0.1:{http}")])
             .args(["--peers", &peers.join(",")])
             .arg("--data-dir")
-            .arg(&data);
+            .arg(&data)
+            .args(more);
         let process = Process::start(folder, &format!("core{place}"), &mut command)?;
         Ok(Self {
             process,

@@ -191,6 +191,8 @@ fn time(table: &Table) -> Vec<Bar> {
             (1..=3).filter_map(|place| long("sidelock", &format!("core{place}_{kind}_growth")));
         figures.reduce(f64::max)
     };
+    let fleet = table.cases("jeopardy").last().map(|case| case.name.clone());
+    let late = fleet.and_then(|case| median(table, "jeopardy", &case, "sidelock", "jeopardies"));
     let tail = long("sidelock", "p999_of_p50");
     let disk = long("fdatasync", "p999_of_p50").unwrap_or(0.0);
     vec![
@@ -199,6 +201,11 @@ fn time(table: &Table) -> Vec<Bar> {
             "first grant after a leader's death, ms",
             AtMost(2.0 * election_ms),
             first,
+        ),
+        bar(
+            "deadlines passed after a leader's death, sidecars over TLS",
+            AtMost(0.0),
+            late,
         ),
         bar(
             "long run: memory at the end, times that after a third",

@@ -59,6 +59,15 @@ const COLUMNS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "jeopardy",
+        &[
+            ("jeopardies", "deadlines passed"),
+            ("jeopardies_before", "before the kill"),
+            ("renewals_per_s", "renewals/s"),
+            ("lost_streams", "streams lost"),
+        ],
+    ),
+    (
         "tracing",
         &[
             ("pairs_per_s", "pairs/s"),

@@ -5,11 +5,13 @@ mod bench;
 mod expiry;
 mod failover;
 mod fifo;
+mod fleet;
 mod greedy;
 mod hand_over;
 mod held;
 mod hot;
 mod idle;
+mod jeopardy;
 mod locality;
 mod long;
 mod overload;
@@ -170,6 +172,12 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "10,000 idle sidecars",
         from: Form::Full,
         run: |bench| Box::pin(idle::run(bench)),
+    },
+    Scenario {
+        name: "jeopardy",
+        about: "sidecars over TLS, the leader is killed",
+        from: Form::Smoke,
+        run: |bench| Box::pin(jeopardy::run(bench)),
     },
     Scenario {
         name: "long",

@@ -56,6 +56,7 @@ fn session(id: u64, seq: u64) -> Session {
     Session {
         key: SessionKey(u128::from(id)),
         identity: "pod".into(),
+        principal: None,
         ttl_ms: 10_000,
         generation: Generation(1),
         renewal: RenewalNumber(0),

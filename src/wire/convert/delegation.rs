@@ -179,7 +179,8 @@ pub(super) fn operation(operation: &Operation) -> Option<v1::operation::Operatio
         Operation::Acquire(_)
         | Operation::Release(_)
         | Operation::SetValue { .. }
-        | Operation::Close => return None,
+        | Operation::Close
+        | Operation::Denied(_) => return None,
     })
 }
 

@@ -267,6 +267,7 @@ impl From<&Session> for disk::Session {
         Self {
             key: session.key.0.to_be_bytes().to_vec(),
             identity: session.identity.to_string(),
+            principal: session.principal.as_deref().unwrap_or_default().to_owned(),
             ttl_ms: session.ttl_ms,
             generation: session.generation.0,
             renewal: session.renewal.0,
@@ -288,6 +289,7 @@ impl TryFrom<disk::Session> for Session {
         Ok(Self {
             key: session_key("Session.key", &session.key)?,
             identity: session.identity.into(),
+            principal: (!session.principal.is_empty()).then(|| session.principal.into()),
             ttl_ms: session.ttl_ms,
             generation: Generation(session.generation),
             renewal: RenewalNumber(session.renewal),

@@ -248,6 +248,9 @@ impl From<&Refusal> for v1::Refusal {
                 policy: policy.to_string(),
             }),
             Refusal::Invalid(text) => Wire::Invalid(text.to_string()),
+            Refusal::Denied { lock } => Wire::Denied(v1::Denied {
+                lock: lock.to_string(),
+            }),
         };
         Self {
             refusal: Some(refusal),
@@ -282,6 +285,9 @@ impl TryFrom<v1::Refusal> for Refusal {
                 policy: full.policy.into(),
             },
             Wire::Invalid(text) => Self::Invalid(text.into()),
+            Wire::Denied(denied) => Self::Denied {
+                lock: lock_name("Denied.lock", &denied.lock)?,
+            },
         })
     }
 }

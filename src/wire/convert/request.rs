@@ -20,6 +20,7 @@ impl From<&OpenSession> for v1::OpenSession {
             ttl_ms: open.ttl_ms,
             identity: open.identity.to_string(),
             generation: open.generation.0,
+            principal: open.principal.as_deref().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -36,6 +37,7 @@ impl TryFrom<v1::OpenSession> for OpenSession {
             ttl_ms: open.ttl_ms,
             identity: open.identity.into(),
             generation: Generation(open.generation.max(1)),
+            principal: (!open.principal.is_empty()).then(|| open.principal.into()),
         })
     }
 }
@@ -79,6 +81,9 @@ impl From<&Operate> for v1::Operation {
                     value: value.to_string(),
                 })),
                 Operation::Close => Some(Wire::Close(v1::Close {})),
+                Operation::Denied(lock) => Some(Wire::Denied(v1::Denied {
+                    lock: lock.to_string(),
+                })),
                 of_delegation @ (Operation::Delegate { .. }
                 | Operation::Return(_)
                 | Operation::InUse { .. }
@@ -107,6 +112,7 @@ impl TryFrom<v1::Operation> for Operate {
                     value: set.value.into(),
                 },
                 Wire::Close(v1::Close {}) => Operation::Close,
+                Wire::Denied(denied) => Operation::Denied(lock_name("Denied.lock", &denied.lock)?),
                 Wire::Delegate(ask) => ask.try_into()?,
                 Wire::ReturnDelegation(back) => Operation::Return(back.try_into()?),
                 Wire::InUse(told) => told.try_into()?,

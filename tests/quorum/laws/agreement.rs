@@ -46,6 +46,7 @@ mod tests {
             ttl_ms: 3_000,
             identity: Arc::from("pod"),
             generation: Generation(1),
+            principal: None,
         }
     }
 

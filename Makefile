@@ -77,6 +77,14 @@ alerts: ## Test the alerts with promtool, and that each has a runbook
 dashboard: build ## Run the dashboard's queries and the runbooks' commands against a cell under load and a Prometheus
 	@.ci/dashboard bin/sidelock
 
+.PHONY: guide
+guide: build ## Run every program of docs/guide, and the commands of the operators' guide
+	@.ci/guide bin/sidelock
+
+.PHONY: chart
+chart: build ## Render and judge the Helm chart, and play its keeper on a real cell
+	@.ci/chart bin/sidelock
+
 .PHONY: bench
 bench: build ## Measure beside etcd, Redis, ZooKeeper, ...: make bench FORM=quick|full
 	@.ci/bench $(or $(FORM),quick)

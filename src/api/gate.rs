@@ -139,7 +139,11 @@ impl Gate {
         let accepts = |media_type| request::quality(request.headers(), media_type) > 0;
         let (acceptable, offer) = match self.produces {
             Produces::Anything => (true, ""),
-            Produces::Json => (accepts("application/json"), "application/json"),
+            // Clients made from the document accept just problems where an answer has no body.
+            Produces::Json => (
+                accepts("application/json") || accepts("application/problem+json"),
+                "application/json",
+            ),
             Produces::Events => (accepts("text/event-stream"), "text/event-stream"),
             Produces::JsonOrEvents => (
                 accepts("application/json") || accepts("text/event-stream"),

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::exit::{self, Failure};
 use crate::tls::credentials::Credentials;
+use crate::tls::http;
 
 /// How long an answer may take beyond what the request itself asks to wait: the sidecar holds a
 /// request for at most 3 s without a quorum.
@@ -61,6 +62,8 @@ pub struct Client {
     whom: &'static str,
     /// Shown with each request.
     token: Option<String>,
+    /// With them it is HTTPS.
+    credentials: Option<Credentials>,
 }
 
 /// Why there is no answer, or not the one that was hoped for.
@@ -95,13 +98,6 @@ impl Client {
             }
             None => (builder, url.trim_end_matches('/').to_owned()),
         };
-        let builder = match credentials {
-            Some(credentials) => {
-                let config = credentials.http_client().map_err(Failure::usage)?;
-                builder.tls_backend_preconfigured(config)
-            }
-            None => builder,
-        };
         let scheme = if credentials.is_some() {
             "https://"
         } else {
@@ -121,6 +117,7 @@ impl Client {
             base,
             whom,
             token: None,
+            credentials: credentials.cloned(),
         })
     }
 
@@ -137,6 +134,11 @@ impl Client {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Value, Refusal> {
+        if let Some(credentials) = &self.credentials {
+            return self
+                .call_secured(credentials, method, path, body, patience)
+                .await;
+        }
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.base))
@@ -157,11 +159,30 @@ impl Client {
             .bytes()
             .await
             .map_err(|error| self.unreachable(&error))?;
-        let value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        if good {
-            Ok(value)
-        } else {
-            Err(problem(&value, &status.to_string()))
+        answered(good, &status.to_string(), &bytes)
+    }
+
+    async fn call_secured(
+        &self,
+        credentials: &Credentials,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> Result<Value, Refusal> {
+        let url = format!("{}{path}", self.base);
+        let body = body.map(|body| body.to_string().into_bytes());
+        let asked = http::ask(credentials, method, &url, body.as_deref());
+        let silent = |why: &dyn std::fmt::Display| {
+            let (whom, base) = (self.whom, &self.base);
+            Refusal::Unreachable(format!("no answer from the {whom} at {base}: {why}"))
+        };
+        match tokio::time::timeout(patience, asked).await {
+            Ok(Ok((status, bytes))) => {
+                answered((200..300).contains(&status), &status.to_string(), &bytes)
+            }
+            Ok(Err(error)) => Err(silent(&error)),
+            Err(_elapsed) => Err(silent(&"no answer in time")),
         }
     }
 
@@ -202,6 +223,14 @@ impl From<Refusal> for Failure {
                 Self::new(exit, format_args!("{code}: {detail}"))
             }
         }
+    }
+}
+
+fn answered(good: bool, status: &str, bytes: &[u8]) -> Result<Value, Refusal> {
+    let value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    match good {
+        true => Ok(value),
+        false => Err(problem(&value, status)),
     }
 }
 

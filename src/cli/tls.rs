@@ -45,11 +45,18 @@ pub struct CallerTls {
         long,
         value_name = "FILE",
         env = "SIDELOCK_TLS_KEY",
+        global = true,
         requires = "tls_cert"
     )]
     tls_key: Option<PathBuf>,
     /// The authorities that are trusted, PEM; with it the core is called over TLS
-    #[arg(long, value_name = "FILE", env = "SIDELOCK_TLS_CA", global = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SIDELOCK_TLS_CA",
+        global = true,
+        global = true
+    )]
     tls_ca: Option<PathBuf>,
 }
 

@@ -62,18 +62,14 @@ impl Node {
         let storage = open(config.data_dir.clone()).await?;
         let instruments = Arc::new(Instruments::default());
         storage.be_seen_by(Arc::clone(&instruments));
-        let grpc_listener = listen(config.grpc).await?;
-        let http_listener = listen(config.http).await?;
-        let grpc = bound_address(&grpc_listener, config.grpc)?;
-        let http = bound_address(&http_listener, config.http)?;
+        let doors = open_doors(&config).await?;
+        let (grpc, http) = (doors.grpc_at, doors.http_at);
         let local_config = local_config(&config, &storage, grpc, http)?;
 
         let groups = Groups::default();
         let shards = Shards::default();
         let access = config.access.clone();
         let channels = Peers::new(Connector::new(access.credentials().cloned()));
-        let grpc_door = door(doors::grpc(grpc_listener, &access), config.grpc)?;
-        let http_door = door(doors::http(http_listener, &access), config.http)?;
         let local = Local::new(
             local_config,
             storage.clone(),
@@ -95,7 +91,7 @@ impl Node {
         let admin = Admin {
             groups: groups.clone(),
             shards: shards.clone(),
-            access: access.clone(),
+            access,
             local: local.clone(),
             members: members.clone(),
             measured: measured.clone(),
@@ -120,21 +116,7 @@ impl Node {
             storage,
             local,
         };
-        let served = doors::serve_grpc(grpc_door, closing.clone(), cells, access.clone());
-        let asked = doors::serve_http(http_door, closing.clone(), admin::router(admin));
-        let followed = closing.clone();
-        let tasks = vec![
-            tokio::spawn(served),
-            tokio::spawn(asked),
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = followed.cancelled() => {}
-                    () = access.follow() => {}
-                }
-            }),
-            tokio::spawn(measure(measured, closing.clone())),
-            tokio::spawn(life),
-        ];
+        let tasks = serve(doors, admin, cells, life);
         tracing::info!(%grpc, %http, "listening");
         Ok(Self {
             grpc,
@@ -305,8 +287,54 @@ async fn open(dir: PathBuf) -> Result<Storage, StartError> {
     Ok(opened.expect("the opening task runs to its end")?)
 }
 
-fn door(door: std::io::Result<Accepting>, address: SocketAddr) -> Result<Accepting, StartError> {
-    door.map_err(|source| StartError::Listen { address, source })
+/// Where a node listens.
+struct Doors {
+    grpc: Accepting,
+    http: Accepting,
+    grpc_at: SocketAddr,
+    http_at: SocketAddr,
+}
+
+async fn open_doors(config: &Config) -> Result<Doors, StartError> {
+    let grpc = listen(config.grpc).await?;
+    let http = listen(config.http).await?;
+    let unfit = |address| move |source| StartError::Listen { address, source };
+    Ok(Doors {
+        grpc_at: bound_address(&grpc, config.grpc)?,
+        http_at: bound_address(&http, config.http)?,
+        grpc: doors::grpc(grpc, &config.access).map_err(unfit(config.grpc))?,
+        http: doors::http(http, &config.access).map_err(unfit(config.http))?,
+    })
+}
+
+/// Starts all that a node does, each a task.
+fn serve(
+    doors: Doors,
+    admin: Admin,
+    cells: Cells,
+    life: impl Future<Output = ()> + Send + 'static,
+) -> Vec<JoinHandle<()>> {
+    let (access, closing) = (admin.access.clone(), admin.closing.clone());
+    let followed = closing.clone();
+    let measured = measure(admin.measured.clone(), closing.clone());
+    let router = admin::router(admin);
+    vec![
+        tokio::spawn(doors::serve_grpc(
+            doors.grpc,
+            closing.clone(),
+            cells,
+            access.clone(),
+        )),
+        tokio::spawn(doors::serve_http(doors.http, closing, router)),
+        tokio::spawn(async move {
+            tokio::select! {
+                () = followed.cancelled() => {}
+                () = access.follow() => {}
+            }
+        }),
+        tokio::spawn(measured),
+        tokio::spawn(life),
+    ]
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -2,6 +2,7 @@
 //! In: `HOST:PORT` as a URI. Out: a connected socket. Never: TLS to somebody who is not the host that was called.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -48,17 +49,38 @@ impl Service<Uri> for Connector {
 }
 
 async fn connect(to: Uri, credentials: Option<Credentials>) -> io::Result<TokioIo<Io>> {
-    let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{to}: {why}"));
-    let host = to.host().ok_or_else(|| wrong("no host"))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = to.port_u16().ok_or_else(|| wrong("no port"))?;
-    let socket = TcpStream::connect((host, port)).await?;
-    socket.set_nodelay(true)?;
-    let Some(credentials) = credentials else {
-        return Ok(TokioIo::new(Io::Plain(socket)));
-    };
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| wrong(&error.to_string()))?;
-    let config = credentials.client().map_err(io::Error::other)?;
+    match credentials {
+        Some(credentials) => secured(&to, &credentials, b"h2").await,
+        None => Ok(TokioIo::new(Io::Plain(socket(&to).await?.0))),
+    }
+}
+
+/// Over TLS, for this protocol inside.
+pub(super) async fn secured(
+    to: &Uri,
+    credentials: &Credentials,
+    protocol: &[u8],
+) -> io::Result<TokioIo<Io>> {
+    let (socket, host) = socket(to).await?;
+    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    let mut config = credentials.client().map_err(io::Error::other)?;
+    if !config.alpn_protocols.iter().any(|known| known == protocol) {
+        Arc::make_mut(&mut config).alpn_protocols = vec![protocol.to_vec()];
+    }
     let stream = TlsConnector::from(config).connect(name, socket).await?;
     Ok(TokioIo::new(Io::Tls(Box::new(stream.into()))))
+}
+
+/// A socket to the host, and its name.
+async fn socket(to: &Uri) -> io::Result<(TcpStream, String)> {
+    let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{to}: {why}"));
+    let host = to.host().ok_or_else(|| wrong("no host"))?;
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    let port = to.port_u16().ok_or_else(|| wrong("no port"))?;
+    let socket = TcpStream::connect((host.as_str(), port)).await?;
+    socket.set_nodelay(true)?;
+    Ok((socket, host))
 }

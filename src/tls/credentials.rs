@@ -127,16 +127,6 @@ impl Credentials {
         Ok(Arc::new(now.client_trusting(&heard)?))
     }
 
-    /// The same for HTTP/1.1, as one call of an operator speaks it.
-    ///
-    /// # Errors
-    /// If the authorities are of no use.
-    pub fn http_client(&self) -> Result<ClientConfig, TlsError> {
-        let mut config = ClientConfig::clone(&*self.client()?);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
-    }
-
     /// For connections that others make to us.
     pub(super) fn server(&self, guests: Guests, protocol: &[u8]) -> Result<ServerConfig, TlsError> {
         self.0.files.now().server(guests, protocol)

@@ -105,7 +105,7 @@ fn params(common_name: &str, days: u16) -> Result<CertificateParams, rcgen::Erro
         .distinguished_name
         .push(DnType::CommonName, common_name);
     let now = i64::try_from(clock::unix_nanos() / 1_000_000_000).unwrap_or(0);
-    let now = OffsetDateTime::from_unix_timestamp(now).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let now = OffsetDateTime::from_unix_timestamp(now).map_err(|_| rcgen::Error::Time)?;
     params.not_before = now - BACKDATED;
     params.not_after = now + Duration::days(i64::from(days));
     Ok(params)

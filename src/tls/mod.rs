@@ -6,6 +6,7 @@ pub mod accept;
 pub mod caller;
 pub mod connect;
 pub mod credentials;
+pub mod http;
 pub mod identity;
 pub mod issue;
 mod material;

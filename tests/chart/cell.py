@@ -65,7 +65,12 @@ class StatefulSet:
             file.write(find(objects, "ConfigMap", "sidelock-rules")["data"]["rules.yaml"])
         files = {"CERT": "tls.crt", "KEY": "tls.key", "CA": "ca.crt"}
         variables = {f"SIDELOCK_TLS_{what}": f"{self.home}/{name}" for what, name in files.items()}
-        return ["--rules", f"{self.home}/rules.yaml"], variables
+        arguments = ["--rules", f"{self.home}/rules.yaml"]
+        if tokens := find(objects, "ConfigMap", "sidelock-tokens"):
+            with open(f"{self.home}/jwks.json", "w") as file:
+                file.write(tokens["data"]["jwks.json"])
+            arguments += ["--token-jwks", f"{self.home}/jwks.json", "--token-issuer", tokens["data"]["issuer"]]
+        return arguments, variables
 
     def environment(self, ordinal):
         """The variables of a node's container."""
@@ -83,14 +88,19 @@ class StatefulSet:
         """The nodes' files of a rendered chart, as pods that start from now on read them."""
         self.files = find(objects, "ConfigMap", "sidelock-nodes")["data"]
 
-    def config(self, ordinal):
-        path = f"{self.home}/{NAME}-{ordinal}.yaml"
-        text = self.files[f"{NAME}-{ordinal}.yaml"]
+    def resolved(self, text):
+        """A text of the chart, with the names of nodes led to where they are."""
         for other in range(NODES_MAX):
             text = text.replace(f"{NAME}-{other}.sidelock-nodes.locks.svc.cluster.local:5626", self.grpc[other])
         # The service leads to any ready node.
         text = text.replace("sidelock-core.locks.svc.cluster.local:5626", self.grpc[0])
-        assert "cluster.local" not in text and yaml.safe_load(text), text
+        assert "cluster.local" not in text, text
+        return text
+
+    def config(self, ordinal):
+        path = f"{self.home}/{NAME}-{ordinal}.yaml"
+        text = self.resolved(self.files[f"{NAME}-{ordinal}.yaml"])
+        assert yaml.safe_load(text), text
         with open(path, "w") as file:
             file.write(text)
         return path

@@ -30,7 +30,7 @@ import received
 
 WAIT_MS = 20_000  # how long the second may wait for the first
 PATIENCE = 60.0  # seconds, for anything waited for
-LOG_END = 3000  # characters of each log that are shown if something goes wrong
+LOG_END = 12_000  # characters of each log that are shown if something goes wrong
 CONFIG = """\
 receivers:
   otlp:

@@ -30,7 +30,9 @@ class Secure:
         for part in self.parts:
             part.start()
         address = self.sidecar_url.removeprefix("http://")
-        demo.wait_for("the sidecar with TLS", lambda: (demo.get(address, "/v1/mode") or {}).get("mode") == "normal")
+        # Only the core can answer that.
+        path = "/v1/locks/shop%2Fready?consistency=linearizable"
+        demo.wait_for("the sidecar with TLS", lambda: demo.get(address, path))
 
     def stop(self):
         demo.stop_all(reversed(self.parts), patience=5.0)

@@ -217,6 +217,7 @@ const SHELLS: &[&str] = &[
     "src/sidecar/driver.rs",
     "src/api/serve.rs",       // a task for each connection
     "src/tls/accept.rs",      // a task for each handshake
+    "src/tls/http.rs",        // a task for each connection of a command
     "src/injector/server.rs", // a task for each connection
     "loadtest/",              // workers, who end with their run
 ];

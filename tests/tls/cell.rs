@@ -10,6 +10,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sidelock::tls::credentials::{Credentials, Files};
+use sidelock::tls::http;
 use sidelock::tls::issue::{Authority, Subject};
 
 /// Longest that anything waited for may take.
@@ -136,7 +137,7 @@ impl Cell {
             args: Vec::new(),
             grpc: (0..3).map(|_| free_port()).collect(),
             http: (0..3).map(|_| free_port()).collect(),
-            plain: client(None),
+            plain: plain(),
         };
         for node in 1..=3 {
             let peers: Vec<String> = (1..=3)
@@ -161,12 +162,12 @@ impl Cell {
             args.extend(more.iter().map(|more| (*more).to_owned()));
             cell.spawn(&args);
         }
-        let probe = client(Some(&cell.papers.credentials(None)));
+        let nobody = cell.papers.credentials(None);
         for node in 1..=3 {
             let url = cell.operator(node, "/readyz");
             until("a node", async || {
-                let answer = probe.get(&url).send().await.ok()?;
-                answer.status().is_success().then_some(())
+                let answer = ask(&nobody, Method::GET, &url, None).await?;
+                (answer.0 == 200).then_some(())
             })
             .await;
         }
@@ -242,17 +243,11 @@ impl Cell {
 
     /// Kills the node that leads, and starts it again; with it all streams to it are made anew.
     pub async fn restart_leader(&mut self) {
-        let probe = client(Some(
-            &self.papers.credentials_trusting("watcher", "next-ca.pem"),
-        ));
+        let probe = self.papers.credentials_trusting("watcher", "next-ca.pem");
         let leader = until("a leader", async || {
             for node in 1..=3 {
-                let metrics = probe
-                    .get(self.operator(node, "/metrics"))
-                    .send()
-                    .await
-                    .ok()?;
-                let metrics = metrics.text().await.ok()?;
+                let url = self.operator(node, "/metrics");
+                let (_, metrics) = ask(&probe, Method::GET, &url, None).await?;
                 if metrics.contains("sidelock_raft_serving 1\n") {
                     return Some(node);
                 }
@@ -315,19 +310,13 @@ impl Drop for Cell {
     }
 }
 
-/// A client of HTTP; with credentials, of HTTPS.
-pub fn client(credentials: Option<&Credentials>) -> reqwest::Client {
+/// A client of sidecars.
+pub fn plain() -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().timeout(PATIENCE);
-    let builder = match credentials {
-        Some(credentials) => {
-            builder.tls_backend_preconfigured(credentials.http_client().expect("a configuration"))
-        }
-        None => builder,
-    };
     builder.build().expect("a client")
 }
 
-/// One request: status and body.
+/// One request to a sidecar: status and body.
 pub async fn send(
     client: &reqwest::Client,
     method: Method,
@@ -342,6 +331,19 @@ pub async fn send(
     let answer = request.send().await.expect("an answer");
     let status = answer.status().as_u16();
     (status, answer.json().await.unwrap_or_default())
+}
+
+/// One request to a node over TLS: status and text, if there is an answer.
+pub async fn ask(
+    credentials: &Credentials,
+    method: Method,
+    url: &str,
+    body: Option<Value>,
+) -> Option<(u16, String)> {
+    let body = body.map(|body| body.to_string().into_bytes());
+    let asked = http::ask(credentials, method, url, body.as_deref());
+    let (status, text) = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+    Some((status, String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Looks until there is something to see.

@@ -6,7 +6,7 @@ use std::process::Command;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::cell::{Cell, Papers, client, send};
+use crate::cell::{Cell, Papers, ask};
 
 const RULES: &str = r#"
 rules:
@@ -41,10 +41,10 @@ async fn probes_need_no_certificate_and_all_else_a_rule() {
     let till = cell.certified("till").await;
     assert_eq!(cell.claim(&till, "c1", "a").await.0, 201);
 
-    let nobody = client(Some(&cell.papers.credentials(None)));
-    let reader = client(Some(&cell.papers.credentials(Some("reader"))));
-    let ops = client(Some(&cell.papers.credentials(Some("ops"))));
-    for (who, client, expected) in [
+    let nobody = cell.papers.credentials(None);
+    let reader = cell.papers.credentials(Some("reader"));
+    let ops = cell.papers.credentials(Some("ops"));
+    for (who, credentials, expected) in [
         ("nobody", &nobody, [200, 200, 200, 403, 403, 403, 403]),
         ("reader", &reader, [200, 200, 200, 403, 200, 403, 403]),
         ("ops", &ops, [200, 200, 200, 200, 200, 200, 200]),
@@ -59,16 +59,20 @@ async fn probes_need_no_certificate_and_all_else_a_rule() {
             "/ui",
         ];
         for (path, status) in paths.into_iter().zip(expected) {
-            let answer = send(client, Method::GET, &cell.operator(1, path), None).await;
+            let url = cell.operator(1, path);
+            let answer = ask(credentials, Method::GET, &url, None)
+                .await
+                .expect("an answer");
             assert_eq!(answer.0, status, "{who} {path}");
         }
     }
-    let ask = json!({ "reason": "test", "force": true });
-    for (client, allowed) in [(&nobody, false), (&reader, false), (&ops, true)] {
+    let body = json!({ "reason": "test", "force": true });
+    for (credentials, allowed) in [(&nobody, false), (&reader, false), (&ops, true)] {
         let (mut broke, mut forbidden) = (0, 0);
         for node in 1..=3 {
             let url = cell.operator(node, "/v1/locks/a/break");
-            match send(client, Method::POST, &url, Some(ask.clone())).await.0 {
+            let answer = ask(credentials, Method::POST, &url, Some(body.clone())).await;
+            match answer.expect("an answer").0 {
                 200 => broke += 1,
                 403 => forbidden += 1,
                 // Another node leads.
@@ -79,17 +83,9 @@ async fn probes_need_no_certificate_and_all_else_a_rule() {
         assert_eq!(broke > 0, allowed);
         assert_eq!(forbidden == 3, !allowed);
     }
-    let (_, metrics) = (
-        0,
-        nobody
-            .get(cell.operator(1, "/metrics"))
-            .send()
-            .await
-            .expect("metrics")
-            .text()
-            .await
-            .expect("text"),
-    );
+    let url = cell.operator(1, "/metrics");
+    let answer = ask(&nobody, Method::GET, &url, None).await;
+    let (_, metrics) = answer.expect("metrics");
     let left = metrics
         .lines()
         .find_map(|line| line.strip_prefix("sidelock_certificate_valid_seconds "))
@@ -103,11 +99,17 @@ async fn probes_need_no_certificate_and_all_else_a_rule() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_rules_a_certificate_changes_nothing() {
     let cell = Cell::start(papers(), &[]).await;
-    let ops = client(Some(&cell.papers.credentials(Some("ops"))));
+    let ops = cell.papers.credentials(Some("ops"));
     let url = cell.operator(1, "/v1/cluster/transfer");
-    let (status, problem) = send(&ops, Method::POST, &url, Some(json!({}))).await;
-    assert_eq!((status, &problem["code"]), (403, &json!("forbidden")));
-    let (status, _) = send(&ops, Method::GET, &cell.operator(1, "/v1/cluster"), None).await;
+    let answer = ask(&ops, Method::POST, &url, Some(json!({}))).await;
+    let (status, problem) = answer.expect("an answer");
+    assert!(
+        status == 403 && problem.contains("\"forbidden\""),
+        "{problem}"
+    );
+    let url = cell.operator(1, "/v1/cluster");
+    let answer = ask(&ops, Method::GET, &url, None).await;
+    let (status, _) = answer.expect("an answer");
     assert_eq!(status, 200);
     // As the command line does it.
     let output = Command::new(env!("CARGO_BIN_EXE_sidelock"))

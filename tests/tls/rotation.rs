@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sidelock::tls::issue::Authority;
 
-use crate::cell::{Cell, Papers, client, until};
+use reqwest::Method;
+
+use crate::cell::{Cell, Papers, ask, plain, until};
 
 const SHOP: &str = "spiffe://example.org/ns/shop/sa/till";
 
@@ -15,10 +17,10 @@ async fn nodes_trust(cell: &Cell, file: &str) {
     for node in 1..=3 {
         let url = cell.operator(node, "/v1/cluster");
         until("a node that trusts", async || {
-            // A new client each time: its connection is shaken hands for anew.
-            let client = client(Some(&cell.papers.credentials(Some(file))));
-            let answer = client.get(&url).send().await.ok()?;
-            answer.status().is_success().then_some(())
+            // Each time a connection of its own, which is shaken hands for anew.
+            let credentials = cell.papers.credentials(Some(file));
+            let answer = ask(&credentials, Method::GET, &url, None).await?;
+            (answer.0 == 200).then_some(())
         })
         .await;
     }
@@ -56,7 +58,7 @@ async fn an_authority_is_replaced_under_load_without_a_failed_claim() {
         let own = cell.papers.credentials_trusting("watcher", "next-ca.pem");
         for node in 1..=3 {
             let url = cell.operator(node, "/readyz");
-            client(Some(&own)).get(url).send().await.ok()?;
+            ask(&own, Method::GET, &url, None).await?;
         }
         Some(())
     })
@@ -76,7 +78,7 @@ async fn an_authority_is_replaced_under_load_without_a_failed_claim() {
 
 /// Claims and releases without a pause. Each is granted in the end; a retry is what any client does on a 503.
 async fn load(url: String, stop: Arc<AtomicBool>, done: Arc<AtomicU32>) {
-    let client = client(None);
+    let client = plain();
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         number += 1;

@@ -208,12 +208,12 @@ fn time(table: &Table) -> Vec<Bar> {
             late,
         ),
         bar(
-            "long run: memory at the end, times that after a third",
+            "long run: memory in the last third, times that in the middle one",
             AtMost(1.1),
             growth("rss_mb"),
         ),
         bar(
-            "long run: disk at the end, times that after a third",
+            "long run: disk in the last third, times that in the middle one",
             AtMost(1.1),
             growth("disk_mb"),
         ),

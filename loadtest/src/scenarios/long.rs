@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sidelock::world::clock::{BootClock, Clock};
 
-use super::bench::loaded;
+use super::bench::{loaded, number};
 use super::{Bench, Case};
 use crate::measure::load::{self, Locks, Outcome, Pace, Plan};
 use crate::measure::{probe, usage};
@@ -51,10 +51,13 @@ pub async fn run(bench: &mut Bench) -> anyhow::Result<()> {
         run.figures.insert("p999_of_p50".to_owned(), tail);
     }
     for (name, values) in &series {
-        // The first third is the way to a steady state.
-        let (early, late) = (values.len() / 3, values.len().saturating_sub(1));
-        if let (Some(early), Some(late)) = (values.get(early), values.get(late)) {
-            run.figures.insert(format!("{name}_growth"), late / early);
+        // The first third is the way to a steady state. Means, since a log that is purged now and then is a saw.
+        let third = values.len() / 3;
+        let mean = |part: &[f64]| part.iter().sum::<f64>() / number(part.len());
+        if let Some(late) = values.last().filter(|_| third > 0) {
+            let (middle, last) = (&values[third..2 * third], &values[2 * third..]);
+            run.figures
+                .insert(format!("{name}_growth"), mean(last) / mean(middle));
             run.figures.insert(format!("{name}_end"), *late);
         }
     }

@@ -77,6 +77,10 @@ alerts: ## Test the alerts with promtool, and that each has a runbook
 dashboard: build ## Run the dashboard's queries and the runbooks' commands against a cell under load and a Prometheus
 	@.ci/dashboard bin/sidelock
 
+.PHONY: docker
+docker: build ## Build the image and run docker/compose.yaml on a Docker engine, with cores killed and cut off
+	@.ci/docker
+
 .PHONY: guide
 guide: build ## Run every program of docs/guide, and the commands of the operators' guide
 	@.ci/guide bin/sidelock

@@ -34,7 +34,7 @@ def goes_on(world, deed, what):
     assert took is not None, f"{what}: no {HANDOVERS} hand-overs within {GO_ON_MAX:.0f} s; {world.ledger.refusals()}"
     time.sleep(CALM)
     pause = world.ledger.longest_pause(before)
-    world.say(f"{what}: for {pause:.1f} s the lock did not go from pod to pod; {HANDOVERS} times within {took:.1f} s of the deed's end")
+    world.say(f"{what}: the lock stayed with one pod for {pause:.1f} s; {HANDOVERS} hand-overs within {took:.1f} s of the deed's end")
 
 
 def judge_finds_what_is_planted(_world):

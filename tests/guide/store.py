@@ -119,6 +119,8 @@ class Store:
                 with contextlib.suppress(OSError):  # whoever asked may have been killed
                     self.send_response(status)
                     self.send_header("content-length", str(len(data)))
+                    # It closes the connection, and Java would take it for open if it were not told.
+                    self.send_header("connection", "close")
                     self.end_headers()
                     self.wfile.write(data)
 

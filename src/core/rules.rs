@@ -142,7 +142,7 @@ rules:
                 "rules: [{identities: [\"\"], prefixes: [\"\"], may: [read]}]",
                 "empty",
             ),
-            ("- a", "rules"),
+            ("- a", "Rules"),
         ] {
             let error = Rules::parse(text.as_bytes()).expect_err(text);
             assert!(error.contains(told), "{text}: {error}");

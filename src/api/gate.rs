@@ -141,7 +141,8 @@ impl Gate {
             Produces::Anything => (true, ""),
             // Clients made from the document accept just problems where an answer has no body.
             Produces::Json => (
-                accepts("application/json") || accepts("application/problem+json"),
+                accepts("application/json")
+                    || request::names(request.headers(), "application/problem+json"),
                 "application/json",
             ),
             Produces::Events => (accepts("text/event-stream"), "text/event-stream"),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::exit::Outcome;
 use super::print;
-use super::tls::CallerTls;
+use super::tls::Tls;
 
 /// A membership change waits until the new node has caught up.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(120);
@@ -31,7 +31,7 @@ pub struct Args {
     )]
     core_url: String,
     #[command(flatten)]
-    tls: CallerTls,
+    tls: Tls,
     /// Print the answer as JSON
     #[arg(long, global = true)]
     json: bool,

@@ -3,14 +3,14 @@
 //! Never: a cell formed by a node that was not told its peers.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::exit::{self, Failure, Outcome};
 use super::listen::Stop;
-use super::tls;
+use super::tls::Tls;
 use crate::config::address;
-use crate::config::followed::{FollowError, Followed};
+use crate::config::followed::Followed;
 use crate::core::access::Access;
 use crate::core::group::{Retention, Timings};
 use crate::core::node::{Config, Node, StartError};
@@ -52,7 +52,7 @@ pub struct Args {
           value_parser = address::host_port)]
     advertise: Option<String>,
     #[command(flatten)]
-    tls: tls::NodeTls,
+    tls: Tls,
     /// Who may do what: YAML, followed; without it whoever has a certificate may take locks, and nobody may
     /// break them or change the cell
     #[arg(long, value_name = "FILE", env = "SIDELOCK_RULES")]
@@ -126,13 +126,13 @@ pub async fn run(args: Args) -> Outcome {
 
 /// Certificates, rules and keys, as the files have them.
 fn access(args: &Args) -> Result<Access, Failure> {
-    let credentials = args.tls.credentials()?;
+    let credentials = args.tls.of_listener()?;
     if credentials.is_none() && (args.rules.is_some() || args.token_jwks.is_some()) {
         let text = "--rules and --token-jwks are about identities, which only TLS tells: give --tls-cert, --tls-key and --tls-ca too";
         return Err(Failure::usage(text));
     }
     let rules = match &args.rules {
-        Some(path) => Some(follow(path, Rules::parse)?),
+        Some(path) => Some(Arc::new(Followed::one(path.clone(), Rules::parse)?)),
         None => None,
     };
     let tokens = match &args.token_jwks {
@@ -141,9 +141,8 @@ fn access(args: &Args) -> Result<Access, Failure> {
                 issuer: args.token_issuer.clone().unwrap_or_default(),
                 audience: args.token_audience.clone(),
             };
-            Some(follow(path, move |json| {
-                Tokens::parse(json, issuer.clone())
-            })?)
+            let parse = move |json: &[u8]| Tokens::parse(json, issuer.clone());
+            Some(Arc::new(Followed::one(path.clone(), parse)?))
         }
         None => None,
     };
@@ -152,14 +151,6 @@ fn access(args: &Args) -> Result<Access, Failure> {
         rules,
         tokens,
     })
-}
-
-fn follow<T: Send + Sync + 'static>(
-    path: &Path,
-    parse: impl Fn(&[u8]) -> Result<T, String> + Send + Sync + 'static,
-) -> Result<Arc<Followed<T>>, FollowError> {
-    let read = move |bytes: &[Vec<u8>]| parse(bytes.first().map_or(&[], Vec::as_slice));
-    Ok(Arc::new(Followed::start(vec![path.to_owned()], read)?))
 }
 
 impl From<StartError> for Failure {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::client::{Client, Refusal};
 use super::exit::{self, Failure, Outcome};
 use super::print;
-use super::tls::CallerTls;
+use super::tls::Tls;
 use crate::tls::credentials::Credentials;
 
 /// What the whole check may take; container engines allow it some seconds and then call it failed.
@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     ready: bool,
     #[command(flatten)]
-    tls: CallerTls,
+    tls: Tls,
 }
 
 /// Runs the command.

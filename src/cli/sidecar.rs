@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", env = "SIDELOCK_IDENTITY")]
     identity: Option<String>,
     #[command(flatten)]
-    tls: tls::CallerTls,
+    tls: tls::Tls,
     /// A token that says who this is, instead of a certificate: a projected service-account token. Read anew for
     /// each connection
     #[arg(

@@ -9,34 +9,11 @@ use crate::config::api_token::ApiToken;
 use crate::config::followed::{FollowError, Followed};
 use crate::tls::credentials::{Credentials, Files};
 
-/// Of a node: it listens, so it needs all three.
+/// Who this is, and whom it trusts.
 #[derive(Debug, clap::Args)]
-pub struct NodeTls {
-    /// Certificate chain of this node, PEM; with it all traffic is mutual TLS. The three files are followed
-    #[arg(long, value_name = "FILE", env = "SIDELOCK_TLS_CERT", requires_all = ["tls_key", "tls_ca"])]
-    tls_cert: Option<PathBuf>,
-    /// Its key, PEM
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SIDELOCK_TLS_KEY",
-        requires = "tls_cert"
-    )]
-    tls_key: Option<PathBuf>,
-    /// The authorities that are trusted, PEM; while one replaces another, both
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SIDELOCK_TLS_CA",
-        requires = "tls_cert"
-    )]
-    tls_ca: Option<PathBuf>,
-}
-
-/// Of those who call nodes.
-#[derive(Debug, clap::Args)]
-pub struct CallerTls {
-    /// Certificate chain, PEM, that says who this is. The files are followed
+pub struct Tls {
+    /// Certificate chain, PEM, that says who this is; all traffic of the core is mutual TLS then. The three files are
+    /// followed
     #[arg(long, value_name = "FILE", env = "SIDELOCK_TLS_CERT", global = true,
           requires_all = ["tls_key", "tls_ca"])]
     tls_cert: Option<PathBuf>,
@@ -49,47 +26,34 @@ pub struct CallerTls {
         requires = "tls_cert"
     )]
     tls_key: Option<PathBuf>,
-    /// The authorities that are trusted, PEM; with it the core is called over TLS
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "SIDELOCK_TLS_CA",
-        global = true,
-        global = true
-    )]
+    /// The authorities that are trusted, PEM; while one replaces another, both. With it the core is called over TLS
+    #[arg(long, value_name = "FILE", env = "SIDELOCK_TLS_CA", global = true)]
     tls_ca: Option<PathBuf>,
 }
 
-impl NodeTls {
+impl Tls {
     /// What the files hold; none without them.
     pub fn credentials(&self) -> Result<Option<Credentials>, FollowError> {
-        load(&self.tls_cert, &self.tls_key, &self.tls_ca)
+        let Some(authorities) = self.tls_ca.clone() else {
+            return Ok(None);
+        };
+        let own = self.tls_cert.clone().zip(self.tls_key.clone());
+        Credentials::load(&Files { own, authorities }).map(Some)
     }
-}
 
-impl CallerTls {
-    /// What the files hold; none without them.
-    pub fn credentials(&self) -> Result<Option<Credentials>, FollowError> {
-        load(&self.tls_cert, &self.tls_key, &self.tls_ca)
+    /// The same for a node, which listens: it needs all three.
+    pub fn of_listener(&self) -> Result<Option<Credentials>, Failure> {
+        if self.tls_ca.is_some() && self.tls_cert.is_none() {
+            let text = "--tls-ca of a node needs --tls-cert and --tls-key too";
+            return Err(Failure::usage(text));
+        }
+        Ok(self.credentials()?)
     }
 }
 
 /// The token that apps show, followed.
 pub fn api_token(path: &Path) -> Result<Arc<Followed<ApiToken>>, FollowError> {
-    let read = |bytes: &[Vec<u8>]| ApiToken::parse(bytes.first().map_or(&[], Vec::as_slice));
-    Ok(Arc::new(Followed::start(vec![path.to_owned()], read)?))
-}
-
-fn load(
-    cert: &Option<PathBuf>,
-    key: &Option<PathBuf>,
-    ca: &Option<PathBuf>,
-) -> Result<Option<Credentials>, FollowError> {
-    let Some(authorities) = ca.clone() else {
-        return Ok(None);
-    };
-    let own = cert.clone().zip(key.clone());
-    Credentials::load(&Files { own, authorities }).map(Some)
+    Ok(Arc::new(Followed::one(path.to_owned(), ApiToken::parse)?))
 }
 
 impl From<FollowError> for Failure {

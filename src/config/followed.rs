@@ -69,6 +69,19 @@ impl<T: Send + Sync + 'static> Followed<T> {
         })
     }
 
+    /// The same for a value that stands in one file.
+    ///
+    /// # Errors
+    /// See [`FollowError`].
+    pub fn one(
+        path: PathBuf,
+        read: impl Fn(&[u8]) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Self, FollowError> {
+        Self::start(vec![path], move |bytes| {
+            read(bytes.first().map_or(&[], Vec::as_slice))
+        })
+    }
+
     /// The value of now.
     pub fn now(&self) -> Arc<T> {
         Arc::clone(&self.now.borrow())

@@ -26,11 +26,6 @@ pub struct Access {
 }
 
 impl Access {
-    /// Our side of TLS.
-    pub fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
-    }
-
     /// Whom a listener for sidecars lets in: with tokens, also those without a certificate.
     pub(super) fn guests(&self) -> Guests {
         match self.tokens {

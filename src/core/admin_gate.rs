@@ -29,7 +29,7 @@ pub(super) async fn gate(
     match judge(&admin, &request) {
         Ok(()) => {
             let mut answer = next.run(request).await;
-            if admin.access.credentials().is_some() {
+            if admin.access.credentials.is_some() {
                 secure(answer.headers_mut());
             }
             answer

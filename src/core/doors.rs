@@ -63,7 +63,7 @@ pub(super) fn http(listener: TcpListener, access: &Access) -> io::Result<Accepti
 
 fn door(access: &Access, guests: Guests, protocol: &'static str) -> Option<Door> {
     Some(Door {
-        credentials: access.credentials()?.clone(),
+        credentials: access.credentials.clone()?,
         guests,
         protocol,
     })

@@ -43,14 +43,14 @@ impl Measured {
         storage: &Storage,
         shards: &Shards,
         members: &watch::Receiver<Option<Members>>,
-        credentials: Option<&Credentials>,
+        credentials: Option<Credentials>,
     ) -> Self {
         Self {
             instruments: Arc::clone(instruments),
             storage: storage.clone(),
             shards: shards.clone(),
             members: members.clone(),
-            credentials: credentials.cloned(),
+            credentials,
             clock_rate: Arc::default(),
         }
     }

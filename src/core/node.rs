@@ -69,7 +69,7 @@ impl Node {
         let groups = Groups::default();
         let shards = Shards::default();
         let access = config.access.clone();
-        let channels = Peers::new(Connector::new(access.credentials().cloned()));
+        let channels = Peers::new(Connector::new(access.credentials.clone()));
         let local = Local::new(
             local_config,
             storage.clone(),
@@ -86,7 +86,7 @@ impl Node {
             &storage,
             &shards,
             &members,
-            access.credentials(),
+            access.credentials.clone(),
         );
         let admin = Admin {
             groups: groups.clone(),

@@ -88,7 +88,7 @@ pub enum StartError {
 
 /// Without certificates only this machine is listened to, unless that was asked for.
 pub(super) fn check_reach(config: &Config) -> Result<(), StartError> {
-    if config.access.credentials().is_some() || config.plaintext {
+    if config.access.credentials.is_some() || config.plaintext {
         return Ok(());
     }
     let beyond = [config.grpc, config.http]

@@ -201,7 +201,7 @@ impl Cell for CellService {
             .get(ShardId::default())
             .ok_or_else(|| Status::unavailable("this node belongs to no cell yet"))?;
         let rights = self.access.admit(&request)?;
-        let credentials = self.access.credentials().cloned();
+        let credentials = self.access.credentials.clone();
         let stream = SidecarStream::new(
             shard,
             Guest {

@@ -16,13 +16,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::version::Version;
+use crate::tls::pem;
 
 /// The name that its certificate always has.
 const NAME: &str = "kubernetes.default.svc";
@@ -144,17 +143,12 @@ impl ApiServer {
 
     async fn trust(&self) -> Result<Arc<ClientConfig>, AskError> {
         let shown = self.authorities.display().to_string();
-        let pem = tokio::fs::read(&self.authorities).await;
-        let pem = pem.map_err(|error| failed(&shown, error))?;
+        let text = tokio::fs::read(&self.authorities).await;
+        let text = text.map_err(|error| failed(&shown, error))?;
         let wrong = |error: String| AskError::Answer(format!("{shown}: {error}"));
-        let mut roots = RootCertStore::empty();
-        for authority in CertificateDer::pem_slice_iter(&pem) {
-            let authority = authority.map_err(|error| wrong(error.to_string()))?;
-            roots
-                .add(authority)
-                .map_err(|error| wrong(error.to_string()))?;
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let authorities = pem::certificates(&text).map_err(wrong)?;
+        let roots = pem::roots(&authorities).map_err(|error| wrong(error.to_string()))?;
+        let config = ClientConfig::builder_with_provider(pem::provider())
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| wrong(error.to_string()))?
             .with_root_certificates(roots)

@@ -6,15 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, ClientConfig, ServerConfig};
 
-use super::identity;
+use super::{identity, pem};
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +74,13 @@ pub enum Guests {
 
 impl Material {
     pub(super) fn parse(pem: &Pem) -> Result<Self, TlsError> {
-        let authorities = certificates("authorities", &pem.authorities)?;
+        let authorities = authorities_of(&pem.authorities)?;
         let own = match &pem.own {
             None => None,
             Some((chain, key)) => {
-                let chain = certificates("certificate", chain)?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|error| malformed("key", error.to_string()))?;
+                let chain =
+                    pem::certificates(chain).map_err(|why| malformed("certificate", why))?;
+                let key = pem::key(key).map_err(|why| malformed("key", why))?;
                 Some((chain, key))
             }
         };
@@ -113,13 +111,13 @@ impl Material {
         let Some((chain, key)) = &self.own else {
             return Err(malformed("certificate", "a listener needs one"));
         };
-        let roots = Arc::new(roots(&self.authorities)?);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+        let roots = Arc::new(pem::roots(&self.authorities)?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, pem::provider());
         let verifier: Arc<dyn ClientCertVerifier> = match guests {
             Guests::Certified => verifier.build()?,
             Guests::Any => verifier.allow_unauthenticated().build()?,
         };
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_provider(pem::provider())
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain.clone(), key.clone_key())?;
@@ -129,7 +127,7 @@ impl Material {
 
     /// As [`Self::client`], trusting those of `more` as well.
     pub(super) fn client_trusting(&self, more: &[u8]) -> Result<ClientConfig, TlsError> {
-        let mut authorities = certificates("authorities", more)?;
+        let mut authorities = authorities_of(more)?;
         authorities.extend(self.authorities.iter().cloned());
         client(self.own.as_ref(), &authorities)
     }
@@ -141,9 +139,9 @@ fn client(
     own: Option<&Own>,
     authorities: &[CertificateDer<'static>],
 ) -> Result<ClientConfig, TlsError> {
-    let builder = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(pem::provider())
         .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots(authorities)?);
+        .with_root_certificates(pem::roots(authorities)?);
     let mut config = match own {
         Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key())?,
         None => builder.with_no_client_auth(),
@@ -152,25 +150,8 @@ fn client(
     Ok(config)
 }
 
-fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let read = read.map_err(|error| malformed(what, error.to_string()))?;
-    match read.is_empty() {
-        true => Err(malformed(what, "no certificate in it")),
-        false => Ok(read),
-    }
-}
-
-fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority.clone())?;
-    }
-    Ok(roots)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
+fn authorities_of(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    pem::certificates(pem).map_err(|why| malformed("authorities", why))
 }
 
 fn malformed(what: &'static str, why: impl Into<String>) -> TlsError {

@@ -10,5 +10,6 @@ pub mod http;
 pub mod identity;
 pub mod issue;
 mod material;
+pub mod pem;
 
 pub use material::TlsError;

@@ -10,7 +10,6 @@ app, which claims under spans of its own. Then the files of the collector are ju
 import concurrent.futures
 import contextlib
 import glob
-import http.client
 import json
 import os
 import shutil
@@ -24,7 +23,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, f"{HERE}/../ui")
 
-from cell import demo  # its processes and ports serve here too
+from cell import call, demo, expect  # its processes and ports serve here too
 import judge
 import received
 
@@ -53,23 +52,7 @@ service:
 
 
 def ask(address, method, path, body=None, headers=()):
-    """The status and the JSON of an answer."""
-    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
-    try:
-        text = None if body is None else json.dumps(body)
-        connection.request(method, path, text, {"content-type": "application/json", **dict(headers)})
-        answer = connection.getresponse()
-        data = answer.read()
-        return answer.status, json.loads(data) if data else None
-    finally:
-        connection.close()
-
-
-def expect(wanted, answer):
-    status, body = answer
-    if status != wanted:
-        raise demo.Failed(f"expected {wanted}, got {status}: {body}")
-    return body
+    return call(address, method, path, body, headers, timeout=PATIENCE)
 
 
 def changed(address, path, condition):

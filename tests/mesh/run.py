@@ -21,7 +21,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, f"{HERE}/../ui")
 
-from cell import call, demo
+from cell import call, demo, expect
 
 SILENT_S = 20.0  # longer than Envoy's default timeout of a route, 15 s, which ends streams where a mesh leaves it on
 PATIENCE_S = 60.0
@@ -92,13 +92,6 @@ def mode(sidecar):
 
 def claim(sidecar, lock, wait_ms=0, ttl_ms=60_000):
     return call(sidecar, "POST", "/v1/claims", {"lock": lock, "wait_ms": wait_ms, "ttl_ms": ttl_ms})
-
-
-def expect(wanted, answer):
-    status, body = answer
-    if status != wanted:
-        raise demo.Failed(f"expected {wanted}, got {status}: {body}")
-    return body
 
 
 def release(sidecar, held):

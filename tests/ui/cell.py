@@ -36,18 +36,26 @@ def started(binary, directory):
     return cell
 
 
-def call(address, method, path, body=None):
+def call(address, method, path, body=None, headers=(), timeout=30):
     """The status and the JSON of an answer."""
-    connection = http.client.HTTPConnection(address, timeout=30)
+    connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
         text = None if body is None else json.dumps(body)
-        headers = {} if body is None else {"content-type": "application/json"}
-        connection.request(method, path, text, headers)
+        own = {} if body is None else {"content-type": "application/json"}
+        connection.request(method, path, text, {**own, **dict(headers)})
         answer = connection.getresponse()
         data = answer.read()
         return answer.status, json.loads(data) if data else None
     finally:
         connection.close()
+
+
+def expect(wanted, answer):
+    """The JSON of an answer that must have this status."""
+    status, body = answer
+    if status != wanted:
+        raise demo.Failed(f"expected {wanted}, got {status}: {body}")
+    return body
 
 
 def read(address, path):

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use sidelock::api;
@@ -170,6 +171,24 @@ impl Answer {
         }
         problem
     }
+}
+
+/// Asks until the answer is of the present. A read falls back to what is known, and says so, where nobody can
+/// confirm it in time: a disk that stalls for a second is enough. It does not stay so.
+pub async fn current<F: Future<Output = Answer>>(mut ask: impl FnMut() -> F) -> Answer {
+    let healed = async {
+        loop {
+            let answer = ask().await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            if answer.header("sidelock-consistency") == Some("linearizable") {
+                assert_eq!(answer.header("age"), Some("0"));
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await; // until asked again
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(30), healed).await;
+    answer.expect("an answer of the present in 30 s")
 }
 
 /// A one-node cell and a sidecar, for real, in this process.

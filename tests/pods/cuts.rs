@@ -90,10 +90,11 @@ async fn cut_from_all_it_says_so_and_heals() {
     let held = stage.pod.take("held", "a").await;
     stage.pod.take("let-go", "b").await;
     stage.other.take("elsewhere", "seen").await;
-    assert_eq!(
-        stage.pod.get("/v1/locks/seen").await.body["consistency"],
-        "linearizable"
-    );
+    let seen = stage.pod.until("a current answer", async || {
+        let body = stage.pod.get("/v1/locks/seen").await.body;
+        (body["consistency"] == "linearizable").then_some(())
+    });
+    seen.await;
     let mut events = stage.pod.events("/v1/claims/held/events").await;
     for node in 1..=3 {
         stage.net.cut(POD, node);

@@ -65,7 +65,7 @@ pub(super) struct Gated<S> {
 
 impl<S> Service<Request> for Gated<S>
 where
-    S: Service<Request, Error = Infallible>,
+    S: Service<Request, Error = Infallible> + Clone + Send + 'static,
     S::Response: IntoResponse,
     S::Future: Send + 'static,
 {
@@ -77,7 +77,26 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&mut self, request: Request) -> Self::Future {
+        if !self.gate.lacks_token(request.headers()) {
+            return self.pass(request);
+        }
+        // The token may have been replaced a moment ago: its file is read before anybody is refused.
+        let mut again = self.clone();
+        Box::pin(async move {
+            again.gate.look_at_token().await;
+            again.pass(request).await
+        })
+    }
+}
+
+impl<S> Gated<S>
+where
+    S: Service<Request, Error = Infallible>,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    fn pass(&mut self, mut request: Request) -> BoxFuture<'static, Result<Response, Infallible>> {
         let gate = self.gate.clone();
         let asked = Asked::of(&request);
         if let Err(problem) = gate.admit(&request) {
@@ -134,7 +153,12 @@ impl Gate {
         if !self.any_host {
             check_host(&self.face.hosts, request)?;
             check_origin(&self.face.hosts, request.headers())?;
-            self.check_token(request.headers())?;
+        }
+        if self.lacks_token(request.headers()) {
+            let text =
+                "send the header `Authorization: Bearer TOKEN` with the token of this sidecar";
+            let problem = Problem::new(Code::Unauthorized, text);
+            return Err(problem.header(header::WWW_AUTHENTICATE, "Bearer"));
         }
         let accepts = |media_type| request::quality(request.headers(), media_type) > 0;
         let (acceptable, offer) = match self.produces {
@@ -160,18 +184,22 @@ impl Gate {
         ))
     }
 
-    /// Probes show none: kubelet has no secrets.
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(token) = &self.face.token else {
-            return Ok(());
+    /// Whether a token is wanted and not shown. Probes show none: kubelet has no secrets.
+    fn lacks_token(&self, headers: &HeaderMap) -> bool {
+        let free = self.any_host || ["/livez", "/readyz"].contains(&self.route);
+        let Some(token) = self.face.token.as_ref().filter(|_| !free) else {
+            return false;
         };
         let shown = headers.get(header::AUTHORIZATION);
-        let right = shown.is_some_and(|shown| token.now().is_shown_by(shown.as_bytes()));
-        if right || ["/livez", "/readyz"].contains(&self.route) {
-            return Ok(());
+        !shown.is_some_and(|shown| token.now().is_shown_by(shown.as_bytes()))
+    }
+
+    async fn look_at_token(&self) {
+        if let Some(token) = &self.face.token
+            && let Err(error) = token.look().await
+        {
+            tracing::debug!(%error, "the token stays as it was");
         }
-        let text = "send the header `Authorization: Bearer TOKEN` with the token of this sidecar";
-        Err(Problem::new(Code::Unauthorized, text).header(header::WWW_AUTHENTICATE, "Bearer"))
     }
 
     fn finish(&self, asked: &Asked, mut response: Response) -> Response {

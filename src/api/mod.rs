@@ -8,6 +8,7 @@ mod line;
 mod serve;
 
 mod gate;
+mod headers;
 mod router;
 
 mod claims;

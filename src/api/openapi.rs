@@ -8,14 +8,11 @@ use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, Parameter};
 use utoipa::openapi::schema::{AdditionalProperties, Components, SchemaType};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
-    Type,
-};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, Type};
 
 use super::examples::Examples;
 use super::problem::{self, Code};
-use super::{claims, docs, locks, node, surveys};
+use super::{claims, docs, headers, locks, node, surveys};
 
 /// Statuses of problems that every operation may answer with; of probes, no 401.
 const ALWAYS: &[u16] = &[400, 401, 403, 406, 408, 414, 429, 431, 500, 503];
@@ -171,14 +168,15 @@ fn list_codes(components: &mut Components) {
 /// Completes it with what every operation may answer.
 fn complete(operation: &mut Operation) {
     let mut shared = ALWAYS.to_vec();
-    if PROBES.contains(&operation.operation_id.as_deref().unwrap_or_default()) {
+    let id = operation.operation_id.clone().unwrap_or_default();
+    if PROBES.contains(&id.as_str()) {
         shared.retain(|status| *status != 401);
         operation.security = Some(Vec::new());
     }
     if let Some(body) = &mut operation.request_body {
         shared.extend(WITH_BODY);
         // The one body that may be left out; an `Option` of it would be a oneOf with null.
-        if let (Some("renewClaim"), RefOr::T(body)) = (operation.operation_id.as_deref(), body) {
+        if let ("renewClaim", RefOr::T(body)) = (id.as_str(), body) {
             body.required = Some(Required::False);
         }
     }
@@ -196,11 +194,13 @@ fn complete(operation: &mut Operation) {
             Ok(status) if status >= 400 => {
                 *response = problem(status, &response.description);
             }
-            _ => {
-                response
-                    .headers
-                    .insert("Sidelock-Mode".into(), mode_header().into());
+            Ok(status) => {
+                let named = headers::of_answer(&id, status);
+                let named = named.into_iter();
+                let named = named.map(|(name, header)| (name.to_owned(), header.into()));
+                response.headers.extend(named);
             }
+            Err(_) => {}
         }
     }
     for status in shared {
@@ -243,25 +243,9 @@ fn problem(status: u16, description: &str) -> utoipa::openapi::Response {
         .build();
     let mut response = ResponseBuilder::new()
         .description(description)
-        .header("Sidelock-Mode", mode_header())
         .content(problem::MEDIA_TYPE, content);
-    if matches!(status, 409 | 429 | 503) {
-        let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();
-        let header = HeaderBuilder::new()
-            .schema(Some(seconds))
-            .description(Some(
-                "When trying again may make sense, in seconds, rounded up",
-            ))
-            .build();
-        response = response.header("Retry-After", header);
-    }
-    if status == 401 {
-        let scheme = ObjectBuilder::new().schema_type(Type::String).build();
-        let header = HeaderBuilder::new()
-            .schema(Some(scheme))
-            .description(Some("`Bearer`"))
-            .build();
-        response = response.header("WWW-Authenticate", header);
+    for (name, header) in headers::of_problem(status) {
+        response = response.header(name, header);
     }
     response.build()
 }
@@ -270,11 +254,4 @@ fn token_scheme() -> SecurityScheme {
     let text = "Asked for if the sidecar was started with `--api-token-file`: what is in that file";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
     SecurityScheme::Http(scheme.description(Some(text)).build())
-}
-
-fn mode_header() -> utoipa::openapi::Header {
-    HeaderBuilder::new()
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
-        .description(Some("Open enum: normal, jeopardy, read-only"))
-        .build()
 }

@@ -159,7 +159,7 @@ pub(super) async fn get_contention(
         age: Duration::ZERO,
         mode: face.sidecar.current_mode().word(),
     };
-    Ok(json(&ContentionBody::new(read, "pod", &view)))
+    Ok(worth(read, json(&ContentionBody::new(read, "pod", &view))))
 }
 
 /// The parameter `window`.

@@ -39,17 +39,14 @@ pub struct Args {
     #[arg(long, value_name = "DAYS", default_value_t = 30,
           value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
+    /// Do nothing where all of them are there already, so that a start-up script can be run again
+    #[arg(long)]
+    if_absent: bool,
 }
 
 /// Writes them.
 pub fn run(args: Args) -> Outcome {
     let failed = |error: &dyn std::fmt::Display| Failure::new(FAILED, error);
-    fs::create_dir_all(&args.out)
-        .map_err(|error| failed(&format_args!("{}: {error}", args.out.display())))?;
-    let authority =
-        Authority::new("Sidelock try-out", args.days).map_err(|error| failed(&error))?;
-    write(&args.out, "ca.pem", &authority.pem, 0o644)?;
-    write(&args.out, "ca-key.pem", &authority.key_pem(), 0o600)?;
     let core = Subject {
         common_name: "sidelock-core".to_owned(),
         hosts: args.host,
@@ -59,6 +56,16 @@ pub fn run(args: Args) -> Outcome {
     for identity in args.sidecar {
         named.push(sidecar(&identity));
     }
+    let all_there = named.iter().all(|(file, _)| is_there(&args.out, file));
+    if args.if_absent && all_there && is_there(&args.out, "ca") {
+        return Ok(OK);
+    }
+    fs::create_dir_all(&args.out)
+        .map_err(|error| failed(&format_args!("{}: {error}", args.out.display())))?;
+    let authority =
+        Authority::new("Sidelock try-out", args.days).map_err(|error| failed(&error))?;
+    write(&args.out, "ca.pem", &authority.pem, 0o644)?;
+    write(&args.out, "ca-key.pem", &authority.key_pem(), 0o600)?;
     for (file, subject) in named {
         let Issued { pem, key_pem, .. } =
             authority.issue(&subject).map_err(|error| failed(&error))?;
@@ -70,6 +77,12 @@ pub fn run(args: Args) -> Outcome {
         args.out.display()
     ))?;
     Ok(OK)
+}
+
+/// Whether a certificate and its key are there.
+fn is_there(dir: &Path, file: &str) -> bool {
+    let pair = [format!("{file}.pem"), format!("{file}-key.pem")];
+    pair.iter().all(|name| dir.join(name).exists())
 }
 
 /// The name of its files, and who it is.

@@ -2,7 +2,7 @@
 //! In: a base URL, a path, a JSON body. Out: JSON, or a refusal by its code.
 //! Never: a proxy, a retry, a decision by status number: problems carry a `code` for that.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -43,12 +43,7 @@ impl SidecarUrl {
     /// A client for it.
     pub fn client(&self) -> Result<Client, Failure> {
         let mut client = Client::new(&self.url, "sidecar", None)?;
-        if let Some(path) = &self.api_token_file {
-            let token = std::fs::read_to_string(path);
-            let token = token
-                .map_err(|error| Failure::usage(format_args!("{}: {error}", path.display())))?;
-            client.token = Some(token.trim().to_owned());
-        }
+        client.token_file.clone_from(&self.api_token_file);
         Ok(client)
     }
 }
@@ -60,8 +55,8 @@ pub struct Client {
     base: String,
     /// "sidecar" or "core", for people.
     whom: &'static str,
-    /// Shown with each request.
-    token: Option<String>,
+    /// Has what is shown with each request, read each time: tokens are replaced.
+    token_file: Option<PathBuf>,
     /// With them it is HTTPS.
     credentials: Option<Credentials>,
 }
@@ -116,7 +111,7 @@ impl Client {
             http,
             base,
             whom,
-            token: None,
+            token_file: None,
             credentials: credentials.cloned(),
         })
     }
@@ -143,8 +138,8 @@ impl Client {
             .http
             .request(method, format!("{}{path}", self.base))
             .timeout(patience);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+        if let Some(path) = &self.token_file {
+            request = request.bearer_auth(token(path).await?);
         }
         if let Some(body) = body {
             request = request.json(body);
@@ -224,6 +219,16 @@ impl From<Refusal> for Failure {
             }
         }
     }
+}
+
+async fn token(path: &Path) -> Result<String, Refusal> {
+    let token = tokio::fs::read_to_string(path).await;
+    let token = token.map_err(|error| Refusal::Problem {
+        code: "unauthorized".to_owned(),
+        detail: format!("{}: {error}", path.display()),
+        retry_after: None,
+    })?;
+    Ok(token.trim().to_owned())
 }
 
 fn answered(good: bool, status: &str, bytes: &[u8]) -> Result<Value, Refusal> {

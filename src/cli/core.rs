@@ -83,7 +83,7 @@ pub struct Args {
     )]
     token_audience: String,
     /// Listen beyond this machine without certificates: whoever reaches the node may take and free every lock
-    #[arg(long, env = "SIDELOCK_INSECURE_PLAINTEXT", conflicts_with = "tls_cert")]
+    #[arg(long, env = "SIDELOCK_INSECURE_PLAINTEXT")]
     insecure_plaintext: bool,
 }
 
@@ -127,6 +127,12 @@ pub async fn run(args: Args) -> Outcome {
 /// Certificates, rules and keys, as the files have them.
 fn access(args: &Args) -> Result<Access, Failure> {
     let credentials = args.tls.of_listener()?;
+    // Not clap's `conflicts_with`, which takes SIDELOCK_INSECURE_PLAINTEXT=false for a wish.
+    if credentials.is_some() && args.insecure_plaintext {
+        let text =
+            "--insecure-plaintext is for nodes without certificates: leave out it or --tls-cert";
+        return Err(Failure::usage(text));
+    }
     if credentials.is_none() && (args.rules.is_some() || args.token_jwks.is_some()) {
         let text = "--rules and --token-jwks are about identities, which only TLS tells: give --tls-cert, --tls-key and --tls-ca too";
         return Err(Failure::usage(text));

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 
 use super::args::{Cli, Command, command};
 use super::exit::{self, Failure, Outcome};
@@ -14,7 +15,7 @@ use super::{
     certs, claims, cluster, completion, core, dev, drain, healthcheck, injector, locks, openapi,
     run, sidecar,
 };
-use crate::config::file;
+use crate::config::file::{self, Whose};
 use crate::telemetry::logs;
 
 /// Runs the command line of this process.
@@ -38,11 +39,16 @@ fn parse(argv: Vec<OsString>) -> Result<Cli, ExitCode> {
         .ok();
     let named = first.as_ref().and_then(|matches| {
         let path = matches.get_one::<std::path::PathBuf>("config")?;
-        Some((matches.subcommand_name()?.to_owned(), path.clone()))
+        let whose = match matches.value_source("config")? {
+            ValueSource::CommandLine => Whose::Command,
+            // The environment is a whole container's: of its server, and of the probes and tools beside it.
+            _ => Whose::Everybody,
+        };
+        Some((matches.subcommand_name()?.to_owned(), path.clone(), whose))
     });
     let mut definition = command();
-    if let Some((name, path)) = named {
-        definition = file::apply(definition, &name, &path)
+    if let Some((name, path, whose)) = named {
+        definition = file::apply(definition, &name, &path, whose)
             .map_err(|error| Failure::usage(error).report())?;
     }
     let parsed = definition

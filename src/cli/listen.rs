@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{FAILED, Failure};
 use crate::config::address::Listen;
+use crate::world::listener;
 
 /// Binds the addresses of `listen`. Of the two loopbacks one may fail, with a warning; port 0 becomes
 /// the same port on both.
@@ -22,7 +23,7 @@ pub async fn bind(listen: Listen) -> Result<Vec<(SocketAddr, TcpListener)>, Fail
         if let (0, Some((first, _))) = (address.port(), bound.first()) {
             address.set_port(first.port());
         }
-        let tried = TcpListener::bind(address).await;
+        let tried = listener::bind(address).await;
         match tried.and_then(|listener| Ok((listener.local_addr()?, listener))) {
             Ok(pair) => bound.push(pair),
             Err(error) => failures.push(format!("cannot listen on {address}: {error}")),

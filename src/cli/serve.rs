@@ -16,7 +16,7 @@ use crate::telemetry::push;
 
 /// What a sidecar listens on.
 pub struct Face {
-    /// For apps; at least one.
+    /// For apps.
     pub tcp: Vec<(SocketAddr, TcpListener)>,
     /// For apps that share a directory.
     pub socket: Option<UnixListener>,

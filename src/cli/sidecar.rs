@@ -13,7 +13,7 @@ use super::exit::{FAILED, Failure, Outcome};
 use super::listen::{self, SocketRights, Stop};
 use super::serve::Face;
 use super::tls;
-use crate::config::address::{self, Listen};
+use crate::config::address::{self, Listen, OptionalListen};
 use crate::config::duration;
 use crate::sidecar::driver::{self, Driver};
 use crate::sidecar::state_dir::{StateDir, StateError};
@@ -22,18 +22,18 @@ use crate::world::clock::BootClock;
 /// Run the sidecar that serves http://localhost:5625 to the apps beside it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The core's nodes
+    /// Nodes of the core; of those that are not listed, the listed ones tell
     #[arg(long, value_name = "HOST:PORT,...", env = "SIDELOCK_CORE", value_delimiter = ',',
           required = true, value_parser = address::host_port)]
     core: Vec<String>,
-    /// Where the apps ask; localhost means 127.0.0.1 and [::1]
+    /// Where the apps ask; localhost means 127.0.0.1 and [::1], none that only the socket is served
     #[arg(
         long,
         value_name = "ADDR",
         env = "SIDELOCK_HTTP",
         default_value = "localhost:5625"
     )]
-    http: Listen,
+    http: OptionalListen,
     /// A Unix socket besides
     #[arg(long, value_name = "PATH", env = "SIDELOCK_SOCKET")]
     socket: Option<PathBuf>,
@@ -98,7 +98,15 @@ pub struct Args {
 /// Runs until told to stop.
 pub async fn run(args: Args) -> Outcome {
     let mut stop = Stop::new()?;
-    let tcp = listen::bind(args.http).await?;
+    let tcp = match args.http.0 {
+        Some(http) => listen::bind(http).await?,
+        None if args.socket.is_some() => Vec::new(),
+        None => {
+            return Err(Failure::usage(
+                "--http none needs --socket: nobody could ask",
+            ));
+        }
+    };
     let admin = match args.admin {
         Some(address) => listen::bind(Listen::One(address)).await?,
         None => Vec::new(),
@@ -125,6 +133,9 @@ pub async fn run(args: Args) -> Outcome {
     let driver = start(config, args.state_dir.as_deref())?;
     for (address, _) in &tcp {
         tracing::info!("listening on http://{address}");
+    }
+    if let Some(path) = &args.socket {
+        tracing::info!("listening on unix:{}", path.display());
     }
     for (address, _) in &admin {
         tracing::info!("listening for probes and metrics on http://{address}");

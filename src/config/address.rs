@@ -67,6 +67,21 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Where to listen, or nowhere: `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionalListen(pub Option<Listen>);
+
+impl FromStr for OptionalListen {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text {
+            "none" => Ok(Self(None)),
+            text => text.parse().map(|listen| Self(Some(listen))),
+        }
+    }
+}
+
 /// One address to listen on; `localhost` means 127.0.0.1 here.
 pub fn socket(text: &str) -> Result<SocketAddr, AddressError> {
     // A `Listen` has at least one address by construction.

@@ -56,11 +56,21 @@ pub enum FileError {
     },
 }
 
+/// Whose options a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The command's, and no others.
+    Command,
+    /// Those of any commands; each takes its own.
+    Everybody,
+}
+
 /// Makes the values of the file the defaults of `definition`'s subcommand `name`.
 pub fn apply(
     definition: clap::Command,
     name: &str,
     path: &Path,
+    whose: Whose,
 ) -> Result<clap::Command, FileError> {
     let values = read(path)?;
     let shown = path.display().to_string();
@@ -76,6 +86,9 @@ pub fn apply(
     let mut defaults = Vec::new();
     for (key, value) in values {
         let long = key.replace('_', "-");
+        if whose == Whose::Everybody && !known.contains(&long) && is_somebodys(&definition, &long) {
+            continue;
+        }
         if !known.contains(&long) {
             return Err(FileError::UnknownKey {
                 path: shown,
@@ -106,6 +119,16 @@ pub fn apply(
         }
         command
     }))
+}
+
+/// Whether any command has this option.
+fn is_somebodys(command: &clap::Command, long: &str) -> bool {
+    let own = command
+        .get_arguments()
+        .any(|arg| arg.get_long() == Some(long));
+    own || command
+        .get_subcommands()
+        .any(|command| is_somebodys(command, long))
 }
 
 fn read(path: &Path) -> Result<Vec<(String, Value)>, FileError> {

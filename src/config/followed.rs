@@ -96,10 +96,8 @@ impl<T: Send + Sync + 'static> Followed<T> {
     pub async fn follow(&self) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            match self.look().await {
-                Ok(true) => tracing::info!(files = shown(&self.paths), "read again"),
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "the former content stays in use"),
+            if let Err(error) = self.look().await {
+                tracing::warn!(%error, "the former content stays in use");
             }
         }
     }
@@ -125,6 +123,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
         })?;
         *known = bytes;
         self.now.send_replace(Arc::new(value));
+        tracing::info!(files = shown(&self.paths), "read again");
         Ok(true)
     }
 }

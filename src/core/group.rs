@@ -88,6 +88,17 @@ pub struct Leadership {
     pub serving: bool,
     /// No quorum has been heard of here for at least so long.
     pub silent: Duration,
+    /// All members, voters or not.
+    pub members: Roll,
+}
+
+/// The members as of an index of the log: Raft id and `HOST:PORT` of the gRPC of each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roll {
+    /// Where the log says so; nowhere before the cell has formed.
+    pub index: Option<u64>,
+    /// The members.
+    pub nodes: Vec<(u64, String)>,
 }
 
 /// Why a proposal has no replies.
@@ -430,9 +441,17 @@ fn observe(
         let member = membership.get_node(&id)?;
         Some((id, member.clone()))
     });
+    let nodes = membership
+        .nodes()
+        .map(|(id, member)| (*id, member.grpc.clone()));
+    let index = server.membership_config.log_id().as_ref();
     Leadership {
         leader,
         term,
+        members: Roll {
+            index: index.map(|id| id.index),
+            nodes: nodes.collect(),
+        },
         serving: leads && own_term && heard.is_some_and(in_time),
         silent: if stands { Duration::ZERO } else { lease },
     }

@@ -33,6 +33,7 @@ use crate::telemetry::push;
 use crate::tls::accept::Accepting;
 use crate::tls::connect::Connector;
 use crate::world::clock::SharedClock;
+use crate::world::listener;
 
 /// Longest that a stopping node waits for its servers to end their calls.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -338,7 +339,7 @@ fn serve(
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let listener = TcpListener::bind(address).await;
+    let listener = listener::bind(address).await;
     listener.map_err(|source| StartError::Listen { address, source })
 }
 

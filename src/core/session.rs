@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::access::Rights;
-use super::group::{Leadership, ProposeError};
+use super::group::{Leadership, ProposeError, Roll};
 use super::rules::Right;
 use super::seen;
 use super::service::Shard;
@@ -44,6 +44,8 @@ pub struct SidecarStream {
     /// Of the authorities that we trust: they are told at the beginning and at every change.
     trusted: Option<Changes>,
     trusted_due: bool,
+    /// Index of the members that were told.
+    members_told: Option<u64>,
     incoming: BoxStream<'static, Result<v1::SidecarFrame, Status>>,
     outbox: Arc<Outbox>,
     leadership: watch::Receiver<Leadership>,
@@ -75,6 +77,7 @@ impl SidecarStream {
             shard,
             trusted: guest.credentials.as_ref().map(Credentials::changes),
             trusted_due: guest.credentials.is_some(),
+            members_told: None,
             guest,
             leader_due: true,
             key: None,
@@ -332,8 +335,21 @@ impl SidecarStream {
         v1::CoreFrame {
             leader: Some(leader),
             trust_bundle: trust_bundle.unwrap_or_default(),
+            members: self.members(leadership.members),
             ..self.frame()
         }
+    }
+
+    /// The members, if they are others than were told.
+    fn members(&mut self, now: Roll) -> Option<v1::Members> {
+        let index = now.index.filter(|_| self.members_told != now.index)?;
+        self.members_told = now.index;
+        let nodes = now.nodes.into_iter();
+        let nodes = nodes.map(|(id, address)| v1::Node { id, address });
+        Some(v1::Members {
+            index,
+            nodes: nodes.collect(),
+        })
     }
 
     fn gathered_frame(&mut self) -> Result<v1::CoreFrame, Status> {

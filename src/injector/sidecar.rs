@@ -124,8 +124,8 @@ impl Sidecar<'_> {
             option("--socket-mode", "0666");
         }
         if self.host_network {
-            // Any free port: two such pods on a machine must not collide, and nobody is told of it.
-            option("--http", "localhost:0");
+            // The machine's loopback is everybody's who is on it: only the socket is this pod's own.
+            option("--http", "none");
         } else {
             option("--admin", &format!("[::]:{ADMIN}"));
         }

@@ -315,7 +315,8 @@ impl Sidecar for Driver {
     }
 
     fn status(&self) -> StatusView {
-        self.step(|inner, now| inner.desk.status_view(now, &self.cores))
+        let nodes = self.nodes();
+        self.step(|inner, now| inner.desk.status_view(now, nodes.addresses()))
     }
 
     fn contention(&self, window: Window, most: usize) -> ContentionView {

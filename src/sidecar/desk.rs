@@ -238,8 +238,12 @@ impl Desk {
         self.granted + self.queued
     }
 
-    /// The newest stream to a node, if one stands.
-    pub fn stream_of(&self, node: usize) -> Option<StreamRef> {
+    /// The newest stream to each node to which one stands.
+    pub fn streams(&self) -> impl Iterator<Item = StreamRef> {
+        (0..self.links.len()).filter_map(|node| self.stream_of(node))
+    }
+
+    pub(super) fn stream_of(&self, node: usize) -> Option<StreamRef> {
         let number = self.links.get(node)?.stream?;
         Some(StreamRef { node, number })
     }

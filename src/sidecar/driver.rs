@@ -21,7 +21,8 @@ use super::frame::{FrameIn, FrameOut};
 use super::handle::{ClaimAnswer, Standing, Why};
 use super::hold::CallerId;
 use super::lease::Caution;
-use super::link::{self, StreamError};
+use super::link::{self, StreamError, Way};
+use super::nodes::{LEARNT_MAX, Nodes};
 use super::saved::Saved;
 use super::seen::Eyes;
 use super::session::StreamRef;
@@ -30,6 +31,7 @@ use crate::table::id::ClaimId;
 use crate::telemetry::sidecar::Instruments;
 use crate::tls::connect::Connector;
 use crate::tls::credentials::Credentials;
+use crate::wire::v1;
 use crate::world::clock::{Instant, SharedClock};
 
 /// The timers are looked at least so often: a sleeping task does not notice that the machine slept too.
@@ -106,7 +108,8 @@ impl Config {
 /// A running sidecar.
 pub struct Driver {
     pub(super) clock: SharedClock,
-    pub(super) cores: Vec<String>,
+    nodes: Mutex<Nodes>,
+    pub(super) way: Way,
     inner: Mutex<Inner>,
     /// Wakes the stream of each node when there is something to send.
     wakers: Vec<AtomicWaker>,
@@ -117,7 +120,8 @@ pub struct Driver {
     pub(super) drain: Drain,
     pub(super) eyes: Eyes,
     pub(super) standing: watch::Sender<Standing>,
-    tasks: Mutex<JoinSet<()>>,
+    /// `None` once it is stopped.
+    tasks: Mutex<Option<JoinSet<()>>>,
 }
 
 /// What the lock guards.
@@ -161,10 +165,14 @@ impl Driver {
     fn run(config: Config, clock: SharedClock, mut desk: Desk, book: Option<Book>) -> Arc<Self> {
         desk.be_seen();
         let standing = watch::Sender::new(desk.standing());
-        let connector = Connector::new(config.tls);
+        let places = config.cores.len() + LEARNT_MAX;
+        let way = Way {
+            connector: Connector::new(config.tls),
+            token_file: config.token_file,
+        };
         let driver = Arc::new(Self {
             clock,
-            wakers: config.cores.iter().map(|_| AtomicWaker::new()).collect(),
+            wakers: (0..places).map(|_| AtomicWaker::new()).collect(),
             inner: Mutex::new(Inner {
                 desk,
                 callers: HashMap::new(),
@@ -177,19 +185,15 @@ impl Driver {
             drain: Drain::new(config.drain_timeout),
             eyes: Eyes::new(config.instruments, config.identity.into()),
             standing,
-            tasks: Mutex::new(JoinSet::new()),
-            cores: config.cores,
+            tasks: Mutex::new(None),
+            nodes: Mutex::new(Nodes::new(config.cores.clone())),
+            way,
         });
         let mut tasks = JoinSet::new();
-        for (node, address) in driver.cores.iter().cloned().enumerate() {
-            let way = link::Way {
-                address,
-                connector: connector.clone(),
-                token_file: config.token_file.clone(),
-            };
-            tasks.spawn(link::keep(Arc::clone(&driver), node, way));
+        for (node, address) in config.cores.into_iter().enumerate() {
+            tasks.spawn(link::keep(Arc::clone(&driver), node, address));
         }
-        if let Some(credentials) = connector.credentials().cloned() {
+        if let Some(credentials) = driver.way.connector.credentials().cloned() {
             let seen = Arc::clone(&driver.eyes.instruments);
             tasks.spawn(async move {
                 let told = async {
@@ -205,17 +209,37 @@ impl Driver {
             });
         }
         tasks.spawn(Arc::clone(&driver).tick());
-        *driver.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+        *driver.tasks() = Some(tasks);
         driver
     }
 
     /// Ends the streams and the timers.
     pub(super) async fn stop_tasks(&self) {
-        let mut tasks = {
-            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *tasks)
-        };
-        tasks.shutdown().await;
+        let tasks = self.tasks().take();
+        if let Some(mut tasks) = tasks {
+            tasks.shutdown().await;
+        }
+    }
+
+    /// Which core nodes are called.
+    pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Option<JoinSet<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cell's members, as one of them lists them: those that are not called yet are from now on.
+    pub(super) fn learn(self: &Arc<Self>, members: &v1::Members) {
+        let listed = members.nodes.iter();
+        let listed = listed.map(|node| (node.id, node.address.clone()));
+        let new = self.nodes().learn(members.index, listed.collect());
+        if let Some(tasks) = self.tasks().as_mut() {
+            for (node, address) in new {
+                tasks.spawn(link::keep_learnt(Arc::clone(self), node, address));
+            }
+        }
     }
 
     /// One step of the desk at the clock's now, and all that follows from it.
@@ -230,8 +254,9 @@ impl Driver {
         inner.deliver();
         self.drain.saw(&inner.desk);
         self.tell_standing(inner.desk.standing());
-        let streams = (0..self.wakers.len()).filter_map(|node| inner.desk.stream_of(node));
-        let ready: Vec<usize> = streams
+        let ready: Vec<usize> = inner
+            .desk
+            .streams()
             .filter(|stream| inner.desk.has_frame(now, *stream))
             .map(|stream| stream.node)
             .collect();
@@ -273,12 +298,10 @@ impl Driver {
     }
 
     pub(super) fn stream_up(&self, stream: StreamRef) {
-        tracing::debug!(address = self.cores[stream.node], "a stream stands");
         self.step(|inner, now| inner.desk.stream_up(now, stream));
     }
 
     pub(super) fn stream_down(&self, stream: StreamRef) {
-        tracing::debug!(address = self.cores[stream.node], "a stream is gone");
         self.step(|inner, now| inner.desk.stream_down(now, stream));
     }
 

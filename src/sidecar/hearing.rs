@@ -4,7 +4,7 @@
 
 use rand::Rng;
 
-use super::desk::{Answer, Desk};
+use super::desk::{Answer, Desk, Link};
 use super::frame::{FrameIn, LeaderNews, News, OperationNews, RenewalNews, RenewalOutcome};
 use super::handle::{ClaimError, Reason};
 use super::hold::Key;
@@ -21,6 +21,10 @@ impl Desk {
     /// A stream to a node stands.
     pub fn stream_up(&mut self, now: Instant, stream: StreamRef) {
         self.change_links(now, |desk| {
+            // A node that was not known at the start.
+            if desk.links.len() <= stream.node {
+                desk.links.resize(stream.node + 1, Link::default());
+            }
             let link = &mut desk.links[stream.node];
             link.stream = Some(stream.number);
             link.serving = false;

@@ -40,25 +40,25 @@ const FRAME_BYTES_MAX: usize = 256 << 20;
 /// Room for a burst of replies without waiting for window updates.
 const WINDOW_BYTES: u32 = 8 << 20;
 
-/// How a node is reached.
+/// A node that others tell of may be one that is about to be reached: by another name, or through a proxy.
+const LEARNT_AFTER: Duration = Duration::from_secs(1);
+
+/// How nodes are reached.
 #[derive(Debug, Clone)]
 pub struct Way {
-    /// HOST:PORT of its gRPC.
-    pub address: String,
     /// With or without TLS.
     pub connector: Connector,
     /// A token to be shown; its file is read anew for each stream, since tokens are replaced.
     pub token_file: Option<PathBuf>,
 }
 
-/// Keeps a stream to one node up for as long as the driver lives.
-pub async fn keep(driver: Arc<Driver>, node: usize, way: Way) {
-    let address = &way.address;
+/// Keeps a stream to one node up for as long as that is called.
+pub async fn keep(driver: Arc<Driver>, node: usize, address: String) {
     let mut pause = PAUSE_FIRST;
     let mut told = false;
-    loop {
+    while driver.nodes().keeps(node) {
         let mut heard = false;
-        match run_stream(&driver, node, &way, &mut heard).await {
+        match run_stream(&driver, node, &address, &mut heard).await {
             Ok(()) => tracing::debug!(address, "a core node ended its stream"),
             // Once for each outage: what is wrong stays wrong for a while.
             Err(error) if heard || !told => {
@@ -81,15 +81,25 @@ pub async fn keep(driver: Arc<Driver>, node: usize, way: Way) {
     }
 }
 
+/// The same for a node that others tell of.
+pub async fn keep_learnt(driver: Arc<Driver>, node: usize, address: String) {
+    tokio::time::sleep(LEARNT_AFTER).await;
+    if driver.nodes().keeps(node) {
+        tracing::info!(address, "a core node that was not configured");
+        keep(driver, node, address).await;
+    }
+}
+
 /// One stream from its connection to its end, which is an error more often than not. `heard` tells whether
 /// the node has said anything before: then the next attempt need not wait.
 async fn run_stream(
     driver: &Arc<Driver>,
     node: usize,
-    way: &Way,
+    address: &str,
     heard: &mut bool,
 ) -> Result<(), StreamError> {
-    let channel = Endpoint::from_shared(format!("http://{}", way.address))?
+    let way = &driver.way;
+    let channel = Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT_WITHIN)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER_WITHIN)
@@ -116,7 +126,12 @@ async fn run_stream(
     let _up = Up::new(driver, stream);
     while let Some(frame) = incoming.message().await? {
         driver.check_cell(&frame.cluster_id)?;
-        peer.store(frame.from, Ordering::Relaxed);
+        if peer.swap(frame.from, Ordering::Relaxed) != frame.from {
+            driver.nodes().met(node, frame.from);
+        }
+        if let Some(members) = &frame.members {
+            driver.learn(members);
+        }
         if let Some(credentials) = way.connector.credentials()
             && !frame.trust_bundle.is_empty()
         {
@@ -200,6 +215,7 @@ struct Up<'a> {
 
 impl<'a> Up<'a> {
     fn new(driver: &'a Driver, stream: StreamRef) -> Self {
+        tracing::debug!(node = stream.node, "a stream stands");
         driver.stream_up(stream);
         Self { driver, stream }
     }
@@ -207,6 +223,8 @@ impl<'a> Up<'a> {
 
 impl Drop for Up<'_> {
     fn drop(&mut self) {
+        tracing::debug!(node = self.stream.node, "a stream is gone");
+        self.driver.nodes().lost(self.stream.node);
         self.driver.stream_down(self.stream);
     }
 }

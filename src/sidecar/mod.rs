@@ -50,3 +50,4 @@ pub mod state_dir;
 pub mod codec;
 pub mod frame;
 pub mod link;
+pub mod nodes;

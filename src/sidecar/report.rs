@@ -28,13 +28,16 @@ impl Desk {
         }
     }
 
-    /// The mode, the counts and the links. `addresses` are those of the nodes, in their order.
-    pub fn status_view(&self, now: Instant, addresses: &[String]) -> StatusView {
+    /// The mode, the counts and the links. `addresses` are those of the nodes, each with its place.
+    pub fn status_view<'a>(
+        &self,
+        now: Instant,
+        addresses: impl Iterator<Item = (usize, &'a str)>,
+    ) -> StatusView {
         let home = self.home();
-        let links = self.links.iter().enumerate().zip(addresses);
-        let cores = links.map(|((node, link), address)| CoreLinkView {
-            address: address.clone(),
-            connected: link.stream.is_some(),
+        let cores = addresses.map(|(node, address)| CoreLinkView {
+            address: address.to_owned(),
+            connected: self.stream_of(node).is_some(),
             leader: home.is_some_and(|home| home.node == node),
         });
         StatusView {

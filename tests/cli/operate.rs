@@ -303,6 +303,53 @@ fn the_socket_has_the_rights_that_were_asked_for_from_the_start() {
     assert_eq!(output.expect("it runs").status.code(), Some(64));
 }
 
+#[test]
+fn a_sidecar_may_serve_its_socket_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("sidelock.sock");
+    let sidecar = ["sidecar", "--core", "127.0.0.1:1", "--http", "none"];
+    let mut command: Command = sidelock();
+    command.args(sidecar).args(["--socket", path(&socket)]);
+    let mut process = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(process.stderr.take().expect("it is piped")).lines();
+    let up = lines.any(|line| line.is_ok_and(|line| line.contains("listening on unix:")));
+    assert!(up, "it ended");
+    let healthy = sidelock()
+        .args(["healthcheck", &format!("unix:{}", path(&socket))])
+        .status();
+    assert!(healthy.expect("it runs").success());
+    assert_eq!(listening(process.id()), 0, "TCP ports");
+    process.kill().expect("it lives");
+    process.wait().expect("it ends");
+    let nobody = sidelock().args(sidecar).status();
+    assert_eq!(
+        nobody.expect("it runs").code(),
+        Some(64),
+        "nobody could ask"
+    );
+}
+
+/// How many TCP ports a process listens on.
+fn listening(process: u32) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).expect("it lives");
+    let links = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let sockets: Vec<String> = links
+        .filter_map(|link| {
+            let name = link.to_str()?.strip_prefix("socket:[")?;
+            Some(name.trim_end_matches(']').to_owned())
+        })
+        .collect();
+    let tables = ["tcp", "tcp6"].map(|table| {
+        std::fs::read_to_string(format!("/proc/{process}/net/{table}")).unwrap_or_default()
+    });
+    let lines = tables.iter().flat_map(|table| table.lines());
+    let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listens = |fields: &Vec<&str>| {
+        fields.get(3) == Some(&"0A") && sockets.iter().any(|it| fields.get(9) == Some(&it.as_str()))
+    };
+    fields.filter(listens).count()
+}
+
 /// The status of a GET under a foreign name.
 fn get_status(address: &str, target: &str) -> String {
     use std::io::{Read, Write};

@@ -77,6 +77,76 @@ fn a_file_supplies_required_options_lists_and_switches() {
 }
 
 #[test]
+fn the_file_of_the_environment_is_that_of_a_server_and_of_the_tools_beside_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("sidecar.yaml");
+    let run = |text_of_file: &str, flag: bool| {
+        std::fs::write(&file, text_of_file).expect("a file");
+        let mut command = sidelock();
+        match flag {
+            true => command.arg("--config").arg(&file),
+            false => command.env("SIDELOCK_CONFIG", &file),
+        };
+        let command = command.args(["run", "x", "true"]);
+        let output = command.output().expect("it runs");
+        (output.status.code(), text(&output))
+    };
+    // `run` takes the url, which is its own, and lets the rest be.
+    let (code, said) = run("core: [a:1]\nurl: http://127.0.0.3:1\n", false);
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("127.0.0.3"), "{said}");
+    let (code, said) = run("core: [a:1]\n", true);
+    assert_eq!(
+        code,
+        Some(64),
+        "given by a flag it is this command's: {said}"
+    );
+    let (code, said) = run("cores: [a:1]\n", false);
+    assert_eq!(code, Some(64), "a key of no command: {said}");
+    assert!(said.contains("`cores`"), "{said}");
+}
+
+#[test]
+fn a_switch_that_the_environment_turns_off_is_off() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let started = |switch: &str| {
+        let output = sidelock()
+            .args(["core", "--node-id", "1", "--data-dir"])
+            .arg(directory.path().join("data"))
+            .args(["--tls-cert", "none.pem", "--tls-key", "none.pem"])
+            .args(["--tls-ca", "none.pem"])
+            .env("SIDELOCK_INSECURE_PLAINTEXT", switch)
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(64), "{}", text(&output));
+        text(&output)
+    };
+    assert!(started("false").contains("none.pem"));
+}
+
+#[test]
+fn certificates_are_made_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("tls");
+    let made = |more: &[&str]| {
+        let mut command = sidelock();
+        let command = command.args(["certs", "--out"]).arg(&out).args(more);
+        command.output().expect("it runs").status.code()
+    };
+    let authority = || std::fs::read(out.join("ca.pem")).expect("it is there");
+    assert_eq!(made(&["--if-absent"]), Some(0));
+    let first = authority();
+    assert_eq!(made(&["--if-absent"]), Some(0));
+    assert_eq!(made(&[]), Some(1), "nothing is written over");
+    assert_eq!(
+        made(&["--if-absent", "--sidecar", "sidecar,another"]),
+        Some(1),
+        "some are there: they are of another authority than a new one"
+    );
+    assert_eq!(authority(), first);
+}
+
+#[test]
 fn wrong_usage_exits_with_64_and_help_with_0() {
     for arguments in [
         &[][..],

@@ -61,6 +61,8 @@ fn letters_of_flock_say_what_is_claimed() {
     assert_eq!(body(&[])["wait_ms"], 3_600_000);
     assert_eq!(body(&["-s"])["mode"], "shared");
     assert_eq!(body(&["--ttl", "30s"])["ttl_ms"], 30_000);
+    assert_eq!(body(&["--min-hold", "1m"])["min_hold_ms"], 60_000);
+    assert_eq!(body(&[])["min_hold_ms"], serde_json::Value::Null);
     let semaphore = body(&["-p", "2/10"]);
     assert_eq!(
         (&semaphore["permits"], &semaphore["limit"]),

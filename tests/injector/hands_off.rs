@@ -103,7 +103,7 @@ fn a_pod_in_the_hosts_network_gets_one_only_with_a_socket() {
     let sidecar = sidecar(&pod);
     // No port that a second such pod on the machine would want too.
     assert_eq!(option(&pod, "--admin"), None);
-    assert_eq!(option(&pod, "--http"), Some("localhost:0"));
+    assert_eq!(option(&pod, "--http"), Some("none"));
     assert!(sidecar.get("ports").is_none());
     let socket = option(&pod, "--socket").expect("an option");
     let command = sidecar["startupProbe"]["exec"]["command"]

@@ -1,12 +1,13 @@
 //! The OpenAPI document: the one in openapi/ is the one of the code, and it keeps its promises.
 //! In: the file and the served document. Out: nothing. Never: a null, a oneOf, a nameless operation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::refuser::Refuser;
-use crate::support::Served;
+use crate::support::{Answer, Cell, Served};
 
 fn document() -> Value {
     serde_json::from_str(&sidelock::api::openapi_text()).expect("JSON")
@@ -111,4 +112,86 @@ fn tokens_are_64_bit_integers() {
     let token = &document["components"]["schemas"]["Claim"]["properties"]["token"];
     assert_eq!(token["type"], "integer");
     assert_eq!(token["format"], "int64");
+}
+
+/// The headers of an answer that the document speaks of at all.
+fn told(answer: &Answer) -> BTreeSet<String> {
+    let names = answer.head.lines().filter_map(|line| line.split_once(": "));
+    let names = names.map(|(name, _)| name.to_owned());
+    let ours = ["age", "location", "retry-after", "www-authenticate"];
+    names
+        .filter(|name| name.starts_with("sidelock-") || ours.contains(&name.as_str()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_headers_of_answers_are_those_that_are_documented() {
+    let cell = Cell::start().await;
+    let served = cell.serve().await;
+    let document = document();
+    let ask = async |method: &str, template: &str, path: &str, body: &str, status: u16| {
+        let answer = served.send(method, path, body).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        let operation = &document["paths"][template][method.to_lowercase()];
+        let mut response = &operation["responses"][status.to_string()];
+        if let Some(shared) = response["$ref"].as_str() {
+            let pointer = shared.trim_start_matches('#');
+            response = document.pointer(pointer).expect("the shared response");
+        }
+        let documented = response["headers"].as_object().expect("headers").keys();
+        let documented: BTreeSet<_> = documented.map(|name| name.to_lowercase()).collect();
+        let sent = told(&answer);
+        let rare = BTreeSet::from(["retry-after".to_owned()]);
+        assert!(
+            sent.is_subset(&documented),
+            "{path}: {sent:?}, not {documented:?}"
+        );
+        let missing: BTreeSet<_> = documented.difference(&sent).cloned().collect();
+        assert!(
+            missing.is_subset(&rare),
+            "{path}: {missing:?} are documented only"
+        );
+    };
+    let (claims, claim) = ("/v1/claims", "/v1/claims/{claim_id}");
+    let body = r#"{"lock":"a"}"#;
+    ask("PUT", claim, "/v1/claims/c", body, 201).await;
+    ask("PUT", claim, "/v1/claims/c", body, 200).await;
+    ask("GET", claim, "/v1/claims/c", "", 200).await;
+    ask("GET", claim, "/v1/claims/d", "", 404).await;
+    ask(
+        "POST",
+        "/v1/claims/{claim_id}/renew",
+        "/v1/claims/c/renew",
+        "",
+        200,
+    )
+    .await;
+    ask("POST", claims, claims, r#"{"lock":"b"}"#, 201).await;
+    ask("POST", claims, claims, body, 409).await;
+    ask("POST", claims, claims, "{}", 400).await;
+    ask("GET", claims, claims, "", 200).await;
+    for (template, path) in [
+        ("/v1/locks/{name}", "/v1/locks/a"),
+        ("/v1/locks/{name}/why", "/v1/locks/a/why"),
+        ("/v1/locks/{name}/history", "/v1/locks/a/history"),
+        ("/v1/contention", "/v1/contention"),
+        ("/v1/contention", "/v1/contention?scope=cell"),
+    ] {
+        ask("GET", template, path, "", 200).await;
+    }
+    for path in [
+        "locks",
+        "deadlocks",
+        "lock-order",
+        "waits",
+        "sessions",
+        "mode",
+        "status",
+    ] {
+        let path = format!("/v1/{path}");
+        ask("GET", &path, &path, "", 200).await;
+    }
+    let verify = "/v1/locks/{name}/verify";
+    ask("POST", verify, "/v1/locks/a/verify", r#"{"token":1}"#, 200).await;
+    ask("DELETE", claim, "/v1/claims/c", "", 204).await;
 }

@@ -6,6 +6,7 @@ mod cell;
 
 mod cuts;
 mod drain;
+mod members;
 mod net;
 mod pod;
 mod restart;

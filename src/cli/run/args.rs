@@ -51,6 +51,10 @@ pub struct Args {
     #[arg(long, value_name = "TIME", env = "SIDELOCK_TTL", default_value = "10s",
           value_parser = duration::lease)]
     pub ttl: Duration,
+    /// Keep the lock from others for at least so long, even if the command ends earlier: for a job that starts on
+    /// several machines at about the same time and is to run once
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub min_hold: Option<Duration>,
     #[command(flatten)]
     pub sidecar: SidecarUrl,
     /// The lock
@@ -97,6 +101,9 @@ impl Args {
         if let Some(Permits { permits, limit }) = self.permits {
             body["permits"] = json!(permits);
             body["limit"] = json!(limit);
+        }
+        if let Some(min_hold) = self.min_hold {
+            body["min_hold_ms"] = json!(millis(min_hold));
         }
         body
     }

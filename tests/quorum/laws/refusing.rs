@@ -14,7 +14,10 @@ pub struct Refusing {
 impl Refusing {
     /// To be called after everything that may have changed the desk.
     pub fn look(&mut self, desk: &Desk, now: Instant) -> Result<(), String> {
-        self.check(desk.mode(now), desk.status_view(now, &[]).granted)
+        self.check(
+            desk.mode(now),
+            desk.status_view(now, std::iter::empty()).granted,
+        )
     }
 
     fn check(&mut self, mode: SidecarMode, granted: u64) -> Result<(), String> {

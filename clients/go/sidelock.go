@@ -21,11 +21,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -74,9 +76,7 @@ type Request struct {
 
 func (r Request) body() string {
 	body := map[string]any{"wait_ms": r.Wait.Milliseconds()}
-	for name, value := range r.Fields {
-		body[name] = value
-	}
+	maps.Copy(body, r.Fields)
 	if r.Locks != nil {
 		body["locks"] = r.Locks
 	} else {
@@ -91,8 +91,9 @@ func (r Request) body() string {
 
 // Client asks one sidecar. It may be used by many goroutines.
 type Client struct {
-	http http.Client
-	base string
+	TokenFile string // has the token, if the sidecar wants one: SIDELOCK_API_TOKEN_FILE; read anew for each request
+	http      http.Client
+	base      string
 }
 
 // New makes a client of url: http://HOST:PORT or unix:PATH; if "", SIDELOCK_URL; else port 5625 here.
@@ -105,7 +106,7 @@ func New(url string) *Client {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}
 	}
-	return &Client{http: http.Client{Transport: transport}, base: strings.TrimRight(url, "/")}
+	return &Client{os.Getenv("SIDELOCK_API_TOKEN_FILE"), http.Client{Transport: transport}, strings.TrimRight(url, "/")}
 }
 
 // Lock is a hold.
@@ -114,13 +115,11 @@ type Lock struct {
 	Token   int64            // the fencing token, of a claim on one lock
 	Tokens  map[string]int64 // of each lock
 
-	client *Client
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	hangUp func() // closes the stream
-
-	mutex    sync.Mutex // for a few lines each; nothing is waited for under it
-	deadline time.Time
+	client   *Client
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	hangUp   func() // closes the stream
+	deadline atomic.Pointer[time.Time]
 	release  sync.Once
 	released error
 }
@@ -174,7 +173,7 @@ func (c *Client) granted(ctx context.Context, answer *http.Response, asked time.
 	case waited: // the event's times count from the grant, and who knows when that was
 		asked = time.Now()
 		var err error
-		if now, err = c.look(ctx, now.ClaimID); err != nil {
+		if now, err = c.ask(ctx, "GET", now.ClaimID); err != nil {
 			return nil, err
 		}
 	}
@@ -193,11 +192,7 @@ func (c *Client) granted(ctx context.Context, answer *http.Response, asked time.
 func (l *Lock) Context() context.Context { return l.ctx }
 
 // Deadline is until when the hold is certain.
-func (l *Lock) Deadline() time.Time {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	return l.deadline
-}
+func (l *Lock) Deadline() time.Time { return *l.deadline.Load() }
 
 // Release gives the lock back; repeats return the same. An *Error with code claim-lost if the hold had ended before.
 func (l *Lock) Release() error {
@@ -208,22 +203,16 @@ func (l *Lock) Release() error {
 		if l.released = context.Cause(l.ctx); CodeOf(l.released) == "claim-lost" {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), answerMax)
-		defer cancel()
-		answer, err := l.client.send(ctx, "DELETE", "/v1/claims/"+l.ClaimID, "", "application/json")
-		if l.released = err; err == nil {
-			answer.Body.Close()
-		}
+		_, l.released = l.client.ask(context.Background(), "DELETE", l.ClaimID)
 	})
 	return l.released
 }
 
 // certain moves the deadline to what an answer says to a request sent at asked.
 func (l *Lock) certain(asked time.Time, now claim) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	l.deadline = asked.Add(time.Duration(now.SafeForMs) * time.Millisecond)
-	time.AfterFunc(time.Until(l.deadline), func() {
+	deadline := asked.Add(time.Duration(now.SafeForMs) * time.Millisecond)
+	l.deadline.Store(&deadline)
+	time.AfterFunc(time.Until(deadline), func() {
 		if !time.Now().Before(l.Deadline()) { // else it was moved
 			l.cancel(lost("deadline-passed"))
 		}
@@ -243,7 +232,7 @@ func (l *Lock) keep() {
 	for l.ctx.Err() == nil {
 		time.Sleep(max(time.Until(l.Deadline())/3, lookLeast))
 		asked := time.Now()
-		now, err := l.client.look(l.ctx, l.ClaimID)
+		now, err := l.client.ask(l.ctx, "GET", l.ClaimID)
 		if err == nil {
 			l.certain(asked, now)
 		} else if CodeOf(err) == "claim-lost" {
@@ -264,14 +253,18 @@ func next(lines *bufio.Scanner) (now claim) {
 	return claim{}
 }
 
-func (c *Client) look(ctx context.Context, id string) (now claim, err error) {
+// ask is for what is answered at once. A hold that does not stand any more is an error.
+func (c *Client) ask(ctx context.Context, method, id string) (now claim, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerMax)
 	defer cancel()
-	answer, err := c.send(ctx, "GET", "/v1/claims/"+id, "", "application/json")
+	answer, err := c.send(ctx, method, "/v1/claims/"+id, "", "application/json")
 	if err != nil {
 		return now, err
 	}
 	defer answer.Body.Close()
+	if method == "DELETE" {
+		return now, nil
+	}
 	if err = json.NewDecoder(answer.Body).Decode(&now); err == nil && now.State != "granted" {
 		err = lost(now.why())
 	}
@@ -284,6 +277,13 @@ func (c *Client) send(ctx context.Context, method, path, body, accept string) (*
 		return nil, err
 	}
 	request.Header = http.Header{"Accept": {accept}, "Content-Type": {"application/json"}}
+	if c.TokenFile != "" {
+		token, err := os.ReadFile(c.TokenFile)
+		if err != nil {
+			return nil, &Error{Code: "unauthorized", Detail: err.Error()}
+		}
+		request.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
+	}
 	answer, err := c.http.Do(request)
 	if err != nil {
 		return nil, &Error{Code: "sidecar-unreachable", Detail: err.Error(), Retryable: true}

@@ -28,8 +28,8 @@ async def lock(step):
         loop.call_soon_threadsafe(loss.set_result, told)
 
     ttl = step["ttl_ms"] / 1000 if "ttl_ms" in step else None
-    held = Client(step["url"]).lock(*names, wait=step.get("wait_ms", 0) / 1000, ttl=ttl, on_loss=on_loss,
-                                    **step.get("fields", {}))
+    client = Client(step["url"], token_file=step["token_file"])
+    held = client.lock(*names, wait=step.get("wait_ms", 0) / 1000, ttl=ttl, on_loss=on_loss, **step.get("fields", {}))
     await done(held.acquire)
     locks[step["as"]], losses[step["as"]] = held, loss
     return {"ok": True, "token": held.token, "names": [*held.tokens]}

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pathlib
 import threading
 import time
 import urllib.parse
@@ -50,11 +51,10 @@ class LockLost(LockError):
 class _Claim:
     """One attempt, and the hold it becomes. Use it once.
     claim_id: the holder; token: the fencing token, of a claim on one lock; tokens: of all, by name;
-    deadline: until when the hold is certain, of time.monotonic(); lost: the LockLost, once that is so
-    """
+    deadline: until when the hold is certain, of time.monotonic(); lost: the LockLost, once that is so"""
 
-    def __init__(self, url, locks, wait, ttl, on_loss, fields):
-        self._url, self._on_loss = url, on_loss
+    def __init__(self, sidecar, locks, wait, ttl, on_loss, fields):
+        self._sidecar, self._on_loss = sidecar, on_loss
         self._body = dict(fields, wait_ms=round(wait * 1000))
         if ttl is not None:
             self._body["ttl_ms"] = round(ttl * 1000)
@@ -63,9 +63,8 @@ class _Claim:
         else:
             self._body["locks"] = [{"name": it} if isinstance(it, str) else it for it in locks]
         self.claim_id = self.token = self.lost = None
-        self.tokens, self.deadline = {}, 0.0
         self._stream = self._timer = self._scope = None
-        self._tasks = []
+        self.tokens, self.deadline, self._tasks = {}, 0.0, []
 
     def check(self):
         """Raises LockLost unless the hold is certain now."""
@@ -75,9 +74,7 @@ class _Claim:
     async def _acquire(self):
         asked, waited = time.monotonic(), False
         try:
-            status, reader, self._stream = await _send(self._url, "POST", "/v1/claims", self._body, "text/event-stream")
-            if status != 200:
-                raise await _problem(status, reader)
+            reader, self._stream = await _send(self._sidecar, "POST", "/v1/claims", self._body, "text/event-stream")
             events = _events(reader)
             async for claim in events:
                 self.claim_id = claim["claim_id"]
@@ -103,18 +100,17 @@ class _Claim:
     async def _release(self):
         if self._stream is None:
             return  # a repeat
-        if self.lost:
-            self._close()  # that lets go of what may be left of it
-            raise self.lost
-        self._quiet()
         try:
-            await _ask(self._url, "DELETE", f"/v1/claims/{self.claim_id}")
+            if self.lost:
+                raise self.lost
+            self._quiet()
+            await _ask(self._sidecar, "DELETE", f"/v1/claims/{self.claim_id}")
         finally:
-            self._close()  # only now: a stream closed without DELETE is a death
+            self._close()  # only now: a stream closed without DELETE is a death; that lets go of a lost hold, too
 
     async def _look(self):
         asked = time.monotonic()
-        claim = await _ask(self._url, "GET", f"/v1/claims/{self.claim_id}")
+        claim = await _ask(self._sidecar, "GET", f"/v1/claims/{self.claim_id}")
         if claim["state"] != "granted":
             raise LockLost(claim.get("reason", claim["state"]))
         return asked, claim
@@ -204,19 +200,20 @@ class Lock(_Claim):
 
 
 class AsyncClient:
-    """Makes locks for asyncio. `url` is http://HOST:PORT or unix:PATH; else SIDELOCK_URL, else port 5625 here."""
+    """Makes locks for asyncio. `url` is http://HOST:PORT or unix:PATH; else SIDELOCK_URL, else port 5625 here.
+    `token_file`, else SIDELOCK_API_TOKEN_FILE, has the token if the sidecar wants one; read anew for each request."""
 
     _made = AsyncLock
 
-    def __init__(self, url=None):
-        self._url = url or os.environ.get("SIDELOCK_URL") or "http://127.0.0.1:5625"
+    def __init__(self, url=None, token_file=None):
+        url = url or os.environ.get("SIDELOCK_URL") or "http://127.0.0.1:5625"
+        self._sidecar = url, token_file or os.environ.get("SIDELOCK_API_TOKEN_FILE")
 
     def lock(self, *locks, wait=0, ttl=None, on_loss=None, **fields):
         """A claim on one lock or several, all or nothing; each a name, or a dict as the API has it.
         wait 0 tries once. `ttl` is how long a hold outlives a sidecar's stream that broke. `fields` are those of the
-        API: mode="shared", limit=3, permits=1, owner=, metadata=, value=, priority=, min_hold_ms=.
-        """
-        return self._made(self._url, locks, wait, ttl, on_loss, fields)
+        API: mode="shared", limit=3, permits=1, owner=, metadata=, value=, priority=, min_hold_ms=."""
+        return self._made(self._sidecar, locks, wait, ttl, on_loss, fields)
 
 
 class Client(AsyncClient):
@@ -225,49 +222,53 @@ class Client(AsyncClient):
     _made = Lock
 
 
-async def _send(url, method, path, body=None, accept="application/json"):
-    """The status, and the two ends of the connection; the answer's body comes next."""
-    place = urllib.parse.urlsplit(url)
+async def _send(sidecar, method, path, body=None, accept="application/json"):
+    """The two ends of the connection; the answer's body comes next. A problem is raised."""
+    url, token_file = sidecar
+    place, writer = urllib.parse.urlsplit(url), None
     text = b"" if body is None else json.dumps(body).encode()
     # HTTP/1.0: the answer ends with the connection, so there is nothing to cut out of chunks.
     head = (f"{method} {path} HTTP/1.0\r\nHost: {place.netloc or 'localhost'}\r\nAccept: {accept}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n")
-    writer = None
+            f"{_shown(token_file)}Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n")
     try:
         if place.scheme == "unix":
             reader, writer = await asyncio.open_unix_connection(url.removeprefix("unix:"), limit=LINE_BYTES_MAX)
         else:
             reader, writer = await asyncio.open_connection(place.hostname, place.port or 80, limit=LINE_BYTES_MAX)
         writer.write(head.encode() + text)
-        status = int((await reader.readline()).split()[1])
-        while (await reader.readline()).strip():
-            pass
-        return status, reader, writer
+        status = int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+        if status >= 400:
+            raise await _problem(status, reader)
+        return reader, writer
     except BaseException as error:
         if writer:
             writer.close()
-        if isinstance(error, (OSError, IndexError, ValueError)):
+        if isinstance(error, (OSError, EOFError, IndexError, ValueError, asyncio.LimitOverrunError)):
             raise LockError("sidecar-unreachable", f"{url}: {error}", True) from error
         raise
 
 
-async def _ask(url, method, path):
+def _shown(token_file):
+    try:
+        return f"Authorization: Bearer {pathlib.Path(token_file).read_text().strip()}\r\n" if token_file else ""
+    except (OSError, ValueError) as error:
+        raise LockError("unauthorized", str(error)) from error
+
+
+async def _ask(sidecar, method, path):
     """The JSON of what is answered at once."""
     try:
         async with asyncio.timeout(ANSWER_MAX):
-            status, reader, writer = await _send(url, method, path)
+            reader, writer = await _send(sidecar, method, path)
             with contextlib.closing(writer):
-                if status >= 400:
-                    raise await _problem(status, reader)
                 return json.loads(await reader.read() or b"null")
     except (OSError, ValueError) as error:  # TimeoutError is an OSError
-        raise LockError("sidecar-unreachable", f"{url}: {error!r}", True) from error
+        raise LockError("sidecar-unreachable", f"{sidecar[0]}: {error!r}", True) from error
 
 
 async def _problem(status, reader):
     try:
-        problem = json.loads(await reader.read())
-        code = problem["code"]
+        code = (problem := json.loads(await reader.read()))["code"]
     except (OSError, ValueError, KeyError, TypeError):
         return LockError("sidecar-unreachable", f"status {status} without a problem", status >= 500)
     if code == "claim-lost":

@@ -6,6 +6,7 @@ interface Step {
   do: string;
   as: string;
   url: string;
+  token_file: string | null;
   lock?: string;
   locks?: string[];
   wait_ms?: number;
@@ -19,7 +20,8 @@ const losses = new Map<string, Promise<unknown>>();
 
 async function take(step: Step): Promise<unknown> {
   const options = { waitMs: step.wait_ms, ttlMs: step.ttl_ms, ...step.fields };
-  const lock = await new Client(step.url).lock(step.locks ?? step.lock ?? "", options);
+  const client = new Client(step.url, { tokenFile: step.token_file ?? undefined });
+  const lock = await client.lock(step.locks ?? step.lock ?? "", options);
   locks.set(step.as, lock);
   const loss = new Promise((tell) => {
     lock.signal.addEventListener("abort", () => {

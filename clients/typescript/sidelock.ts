@@ -14,7 +14,9 @@
  * Units: milliseconds; `deadline` is one of performance.now(). That clock does not count the time that the machine is
  * suspended; the sidecar's does, and tells at the resume. Node 20 or newer, nothing else.
  */
+import { readFileSync } from "node:fs";
 import * as http from "node:http";
+import { text } from "node:stream/consumers";
 
 /** For what is answered at once; the sidecar itself holds nothing back for longer than 3 s. */
 const ANSWER_MAX_MS = 5_000;
@@ -82,11 +84,16 @@ interface Claim {
 
 const why = (claim: Claim) => claim.reason ?? claim.state;
 
-/** Asks one sidecar: http://HOST:PORT or unix:PATH; else SIDELOCK_URL, else port 5625 here. */
+/**
+ * Asks one sidecar: http://HOST:PORT or unix:PATH; else SIDELOCK_URL, else port 5625 here. `tokenFile`, else
+ * SIDELOCK_API_TOKEN_FILE, has the token if the sidecar wants one; it is read anew for each request.
+ */
 export class Client {
   readonly #place: http.RequestOptions;
+  readonly #tokenFile: string | undefined;
 
-  constructor(url = process.env.SIDELOCK_URL || "http://127.0.0.1:5625") {
+  constructor(url = process.env.SIDELOCK_URL || "http://127.0.0.1:5625", options: { tokenFile?: string } = {}) {
+    this.#tokenFile = options.tokenFile ?? process.env.SIDELOCK_API_TOKEN_FILE;
     if (url.startsWith("unix:")) {
       this.#place = { socketPath: url.slice("unix:".length), headers: { host: "localhost" } };
     } else {
@@ -143,9 +150,18 @@ export class Client {
   }
 
   #request(method: string, path: string, accept: string, signal?: AbortSignal): http.ClientRequest {
-    const headers = { ...this.#place.headers, accept, "content-type": "application/json" };
+    const headers = { ...this.#place.headers, accept, "content-type": "application/json", ...this.#shown() };
     // A connection each: one of a pool may have been closed by a sidecar that restarted.
     return http.request({ ...this.#place, method, path, agent: false, signal, headers });
+  }
+
+  /** The header that shows the token, which may have been replaced since. */
+  #shown(): http.OutgoingHttpHeaders {
+    try {
+      return this.#tokenFile ? { authorization: `Bearer ${readFileSync(this.#tokenFile, "utf8").trim()}` } : {};
+    } catch (error) {
+      throw new LockError("unauthorized", String(error));
+    }
   }
 }
 
@@ -159,6 +175,8 @@ export class Lock {
   readonly #client: Client;
   readonly #hangUp: () => void;
   readonly #ended = new AbortController();
+  /** Aborted when the lock is lost, with the LockLost as its reason; not by `release`. */
+  readonly signal: AbortSignal = this.#ended.signal;
   #deadline = 0;
   #timers: NodeJS.Timeout[] = [];
   #released: Promise<void> | undefined;
@@ -172,11 +190,6 @@ export class Lock {
     this.tokens = new Map(claim.locks.map((it) => [it.name, it.token]));
     this.#certain(asked, claim);
     void this.#follow(events);
-  }
-
-  /** Aborted when the lock is lost, with the LockLost as its reason; not by `release`. */
-  get signal(): AbortSignal {
-    return this.#ended.signal;
   }
 
   /** Until when the hold is certain, of performance.now(). */
@@ -229,9 +242,7 @@ export class Lock {
     } catch (error) {
       if (error instanceof LockLost) this.#lose(error.reason);
       // Else the deadline decides.
-      else if (!this.#released && !this.signal.aborted) {
-        this.#timers[1] = this.#lookAfter((this.#deadline - asked) / 3);
-      }
+      else if (!this.#released && !this.signal.aborted) this.#timers[1] = this.#lookAfter((this.#deadline - asked) / 3);
     }
   }
 
@@ -275,23 +286,15 @@ async function answerOf(request: http.ClientRequest, body?: unknown): Promise<ht
   });
   const status = answer.statusCode ?? 0;
   if (status < 400) return answer;
-  let problem: { code?: string; detail?: string; reason?: string; retryable?: boolean; retry_after_ms?: number } = {};
-  try {
-    problem = JSON.parse(await textOf(answer));
-  } catch {
-    // Told below.
-  }
+  type Problem = { code?: string; detail?: string; reason?: string; retryable?: boolean; retry_after_ms?: number };
+  const problem: Problem = await textOf(answer).then(JSON.parse).catch(() => ({}));
   if (!problem.code) throw new LockError("sidecar-unreachable", `status ${status} without a problem`, status >= 500);
   if (problem.code === "claim-lost") throw new LockLost(problem.reason ?? problem.code);
   throw new LockError(problem.code, problem.detail, problem.retryable, problem.retry_after_ms);
 }
 
 async function textOf(answer: http.IncomingMessage): Promise<string> {
-  let text = "";
-  try {
-    for await (const part of answer.setEncoding("utf8")) text += part;
-  } catch (error) {
+  return text(answer).catch((error) => {
     throw new LockError("sidecar-unreachable", String(error), true);
-  }
-  return text;
+  });
 }

@@ -71,20 +71,19 @@ impl Nodes {
             })
         });
         let unknown: Vec<_> = unknown.collect();
-        let mut new = Vec::new();
-        for (id, address) in unknown {
-            let learnt = self
-                .places
-                .iter()
-                .flatten()
-                .filter(|node| node.learnt.is_some());
-            if learnt.count() >= LEARNT_MAX {
-                tracing::warn!(address, "too many nodes: this one is not called");
-                continue;
-            }
-            new.push((self.add(id, address.clone()), address));
+        let learnt = |node: &&Node| node.learnt.is_some();
+        let room = LEARNT_MAX.saturating_sub(self.places.iter().flatten().filter(learnt).count());
+        if unknown.len() > room {
+            tracing::warn!(
+                nodes = unknown.len(),
+                room,
+                "too many nodes: the last are not called"
+            );
         }
-        new
+        let called = unknown.into_iter().take(room);
+        called
+            .map(|(id, address)| (self.add(id, address.clone()), address))
+            .collect()
     }
 
     /// Whether this place is still to be called. One that was learnt is not once its node has left the cell, or is

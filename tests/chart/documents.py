@@ -9,6 +9,8 @@ from helm import NAMESPACE, PROFILES, find, pod_templates
 
 QUORUMS = {1: 1, 3: 2, 5: 3, 7: 4, 9: 5}
 CLUSTER_WIDE = {"MutatingWebhookConfiguration"}
+# What meshes call their webhooks; revisions, namespaces and releases come behind it.
+MESHES = ("consul", "istio-revision-tag-", "istio-sidecar-injector", "kuma-", "linkerd-proxy-injector-webhook-config")
 # Made by others: by cert-manager, by the keeper.
 MADE = {"ha": {"sidelock-core-tls", "sidelock-injector-tls", "sidelock-tokens"}, "default": {"sidelock-tokens"}, "openshift": {"sidelock-tokens"}, "dev": set()}
 
@@ -112,6 +114,14 @@ def long_names(world):
     world.report.ok("no label is longer than 63 characters", len(label) <= 63, label)
 
 
+def before_meshes(world):
+    """API servers call webhooks in the order of their configurations' names, and a mesh reads only once what we tell it."""
+    for release in ("sidelock", "a", "zz-locks"):
+        objects = world.helm.objects(release=release)
+        names = [it["metadata"]["name"] for it in objects if it["kind"] == "MutatingWebhookConfiguration"]
+        world.report.ok(f"as release {release} we are called before meshes", len(names) == 1 and names[0] < min(MESHES), str(names))
+
+
 def restarts_nobody(world):
     """What must not change the pods' templates: it would restart every node."""
     templates = [
@@ -142,4 +152,5 @@ def check(world):
     quorums(world)
     twice(world)
     long_names(world)
+    before_meshes(world)
     restarts_nobody(world)

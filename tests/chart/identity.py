@@ -120,7 +120,8 @@ def check(world):
         ):
             said = sidecars[name].decided(lock)
             ok(f"{name} asks for {lock}: {wanted[1]}", said == wanted, str(said))
-        said = sidecars["forged"].claim("sidelock-test/it")
+        # It may not be listening yet. Once it is, it waits for a core for some seconds before it says that there is none.
+        said = wait_for("an answer", lambda: sidecars["forged"].claim("sidelock-test/it"), 30)
         ok("a token of somebody else's key gets nothing", said is not None and said[0] == 503, str(said))
         arguments = [nodes.sidelock if it == "/sidelock" else it for it in pod["spec"]["containers"][0]["args"]]
         ran = subprocess.run(

@@ -65,7 +65,7 @@ def contents(world):
     injector = certificate(made["sidelock-injector-tls"]).extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
     names = injector.get_values_for_type(x509.DNSName)
     ok("the injector answers for what API servers call", "sidelock-injector.locks.svc" in names, str(names))
-    webhook = find(world.helm.objects(), "MutatingWebhookConfiguration", "sidelock-injector.locks")
+    webhook = find(world.helm.objects(), "MutatingWebhookConfiguration", "0-sidelock-injector.locks")
     bundles = {it["clientConfig"]["caBundle"] for it in webhook["webhooks"]}
     ok("API servers know the authority", bundles == {made["sidelock-ca"]["data"]["ca.crt"]})
 

@@ -21,7 +21,7 @@ VARIANTS = {
         "labels": {"team": "platform"},
         "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": ["registry"]},
         "core": {
-            "replicas": 5, "plannedReplicas": 7, "log": "debug", "nodeSelector": {"disk": "fast"},
+            "replicas": 5, "log": "debug", "nodeSelector": {"disk": "fast"},
             "tolerations": [{"key": "locks", "operator": "Exists", "effect": "NoSchedule"}], "priorityClassName": "high",
             "podAnnotations": {"a": "b"}, "podLabels": {"c": "d"}, "env": [{"name": "RUST_BACKTRACE", "value": "1"}],
             "persistence": {"storageClass": "-", "annotations": {"e": "f"}}, "service": {"annotations": {"g": "h"}},

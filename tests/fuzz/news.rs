@@ -31,7 +31,9 @@ pub fn frame(dice: &mut Dice, heard: &mut Heard) -> v1::CoreFrame {
         replies: (0..dice.below(3)).map(|_| reply(dice, heard)).collect(),
         events: (0..dice.below(3)).map(|_| event(dice, heard)).collect(),
         queries: (0..dice.below(2)).map(|_| answer(dice, heard)).collect(),
+        // These two are the link's, and never reach the desk.
         trust_bundle: bytes::Bytes::new(),
+        members: None,
     }
 }
 

@@ -14,14 +14,15 @@ import (
 )
 
 type step struct {
-	Do     string
-	As     string
-	URL    string
-	Lock   string
-	Locks  []string
-	WaitMs int64 `json:"wait_ms"`
-	TTLMs  int64 `json:"ttl_ms"`
-	Fields map[string]any
+	Do        string
+	As        string
+	URL       string
+	TokenFile string `json:"token_file"`
+	Lock      string
+	Locks     []string
+	WaitMs    int64 `json:"wait_ms"`
+	TTLMs     int64 `json:"ttl_ms"`
+	Fields    map[string]any
 }
 
 type answer = map[string]any
@@ -37,7 +38,9 @@ func take(s step) func() (answer, error) {
 	for _, name := range s.Locks {
 		request.Locks = append(request.Locks, sidelock.Want{"name": name})
 	}
-	lock, err := sidelock.New(s.URL).Lock(context.Background(), request)
+	client := sidelock.New(s.URL)
+	client.TokenFile = s.TokenFile
+	lock, err := client.Lock(context.Background(), request)
 	return func() (answer, error) {
 		if err != nil {
 			return nil, err

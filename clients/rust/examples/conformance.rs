@@ -45,6 +45,10 @@ impl Driver {
     async fn play(&mut self, step: &Value) -> Result<Value, Error> {
         let name = step["as"].as_str().unwrap_or_default();
         let client = Client::new(step["url"].as_str());
+        let client = match step["token_file"].as_str() {
+            Some(file) => client.token_file(file),
+            None => client,
+        };
         match step["do"].as_str() {
             Some("lock") => {
                 let held = client.lock(want(step)).await?;

@@ -67,8 +67,12 @@ impl Error {
         Self::of(&json!({"code": "claim-lost", "reason": reason}))
     }
 
+    fn new(code: &str, detail: impl Display, retryable: bool) -> Self {
+        Self::of(&json!({"code": code, "detail": detail.to_string(), "retryable": retryable}))
+    }
+
     fn unreachable(why: impl Display) -> Self {
-        Self::of(&json!({"detail": why.to_string(), "retryable": true}))
+        Self::new("sidecar-unreachable", why, true)
     }
 }
 
@@ -88,12 +92,12 @@ impl Want {
 
     /// How long to wait; without it, it tries once.
     pub fn wait(self, time: Duration) -> Self {
-        self.with("wait_ms", millis(time))
+        self.with("wait_ms", time.as_millis() as u64)
     }
 
     /// How long a hold outlives a stream of the sidecar that broke; 10 s without it.
     pub fn ttl(self, time: Duration) -> Self {
-        self.with("ttl_ms", millis(time))
+        self.with("ttl_ms", time.as_millis() as u64)
     }
 
     /// A field as the API names it: mode, limit, permits, owner, metadata, value, priority, min_hold_ms, locks.
@@ -103,29 +107,25 @@ impl Want {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[derive(Debug, Clone)]
-enum Place {
-    Tcp(String),
-    Unix(PathBuf),
-}
-
 /// Asks one sidecar.
 #[derive(Debug, Clone)]
-pub struct Client(Place);
+pub struct Client {
+    url: String,
+    token_file: Option<PathBuf>,
+}
 
 impl Client {
     /// `http://HOST:PORT` or `unix:PATH`; if absent, SIDELOCK_URL; else port 5625 here.
     pub fn new(url: Option<&str>) -> Self {
-        let url = url.map(str::to_owned).or_else(|| std::env::var("SIDELOCK_URL").ok());
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let url = url.map(str::to_owned).or_else(|| set("SIDELOCK_URL"));
         let url = url.unwrap_or_else(|| "http://127.0.0.1:5625".into());
-        Self(match url.strip_prefix("unix:") {
-            Some(path) => Place::Unix(path.into()),
-            None => Place::Tcp(url.trim_start_matches("http://").trim_end_matches('/').into()),
-        })
+        Self { url, token_file: set("SIDELOCK_API_TOKEN_FILE").map(PathBuf::from) }
+    }
+
+    /// Has the token, if the sidecar wants one; else that of SIDELOCK_API_TOKEN_FILE. Read anew for each request.
+    pub fn token_file(self, path: impl Into<PathBuf>) -> Self {
+        Self { token_file: Some(path.into()), ..self }
     }
 
     /// Claims, and waits if that was asked for. Dropping it ends the wait.
@@ -142,9 +142,7 @@ impl Client {
         match claim["state"].as_str() {
             Some("granted") => {}
             // What ends a wait has the name of the problem that a try would get.
-            Some(_) => {
-                return Err(Error::of(&json!({"code": why(&claim), "detail": "the wait ended", "retryable": true})))
-            }
+            Some(_) => return Err(Error::new(why(&claim), "the wait ended", true)),
             None => return Err(Error::unreachable("the stream broke during the wait")),
         }
         if waited {
@@ -153,7 +151,7 @@ impl Client {
         }
         let (tell, standing) = watch::channel(Standing { deadline: until(asked, &claim), lost: None });
         let (open, closed) = oneshot::channel();
-        tokio::spawn(keep(self.clone(), claim.clone(), events, tell, closed));
+        tokio::spawn(self.clone().keep(claim.clone(), events, tell, closed));
         Ok(Held { client: self.clone(), claim, standing, _open: open })
     }
 
@@ -172,6 +170,34 @@ impl Client {
         self.look(claim).await
     }
 
+    /// Owns the stream, moves the deadline and tells the loss, until the hold is dropped.
+    async fn keep(self, claim: Value, mut news: Events, tell: watch::Sender<Standing>, mut end: oneshot::Receiver<()>) {
+        let mut deadline = tell.borrow().deadline;
+        let mut looked = Box::pin(self.look_later(&claim, deadline));
+        let reason = loop {
+            tokio::select! {
+                _ = &mut end => return,
+                () = sleep_until(deadline.into()) => break "deadline-passed".to_owned(),
+                event = news.next() => match event["state"].as_str() {
+                    Some("granted") => {}
+                    Some(_) => break why(&event).to_owned(),
+                    None => break "stream-broken".to_owned(),
+                },
+                answer = &mut looked => {
+                    match answer {
+                        Ok((asked, claim)) => deadline = until(asked, &claim),
+                        Err(Error { reason: Some(reason), .. }) => break reason,
+                        Err(_) => {} // the deadline decides
+                    }
+                    tell.send_modify(|now| now.deadline = deadline);
+                    looked.set(self.look_later(&claim, deadline));
+                }
+            }
+        };
+        tell.send_modify(|now| now.lost = Some(Error::lost(&reason)));
+        end.await.ok();
+    }
+
     async fn ask(&self, method: Method, claim: &Value) -> Result<Value, Error> {
         let path = format!("/v1/claims/{}", claim["claim_id"].as_str().unwrap_or_default());
         let work = async {
@@ -183,13 +209,19 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: String, accept: &str) -> Result<Response<Incoming>, Error> {
-        let mut sender = match &self.0 {
-            Place::Tcp(address) => connect(TcpStream::connect(address).await.map_err(Error::unreachable)?).await?,
-            Place::Unix(path) => connect(UnixStream::connect(path).await.map_err(Error::unreachable)?).await?,
-        };
         let request = Request::builder().method(method).uri(path).header("host", "localhost").header("accept", accept);
-        let request = request.header("content-type", "application/json").body(Full::new(Bytes::from(body)));
-        let answer = sender.send_request(request.map_err(Error::unreachable)?).await.map_err(Error::unreachable)?;
+        let mut request = request.header("content-type", "application/json");
+        if let Some(file) = &self.token_file {
+            let denied = |error| Error::new("unauthorized", format!("{}: {error}", file.display()), false);
+            let token = std::fs::read_to_string(file).map_err(denied)?;
+            request = request.header("authorization", format!("Bearer {}", token.trim()));
+        }
+        let mut sender = match self.url.strip_prefix("unix:") {
+            Some(path) => connect(UnixStream::connect(path)).await?,
+            None => connect(TcpStream::connect(self.url.trim_start_matches("http://").trim_end_matches('/'))).await?,
+        };
+        let request = request.body(Full::new(Bytes::from(body))).map_err(Error::unreachable)?;
+        let answer = sender.send_request(request).await.map_err(Error::unreachable)?;
         if answer.status().as_u16() < 400 {
             return Ok(answer);
         }
@@ -198,11 +230,12 @@ impl Client {
     }
 }
 
-async fn connect<S>(socket: S) -> Result<SendRequest<Full<Bytes>>, Error>
+async fn connect<S>(opening: impl Future<Output = std::io::Result<S>>) -> Result<SendRequest<Full<Bytes>>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = handshake(TokioIo::new(socket)).await.map_err(Error::unreachable)?;
+    let socket = TokioIo::new(opening.await.map_err(Error::unreachable)?);
+    let (sender, connection) = handshake(socket).await.map_err(Error::unreachable)?;
     tokio::spawn(connection); // ends with the answer
     Ok(sender)
 }
@@ -270,40 +303,6 @@ impl Held {
             None => self.client.ask(Method::DELETE, &self.claim).await.map(drop),
         }
     }
-}
-
-/// Owns the stream, moves the deadline and tells the loss, until the hold is dropped.
-async fn keep(
-    client: Client,
-    claim: Value,
-    mut events: Events,
-    tell: watch::Sender<Standing>,
-    mut open: oneshot::Receiver<()>,
-) {
-    let mut deadline = tell.borrow().deadline;
-    let mut looked = Box::pin(client.look_later(&claim, deadline));
-    let reason = loop {
-        tokio::select! {
-            _ = &mut open => return,
-            () = sleep_until(deadline.into()) => break "deadline-passed".to_owned(),
-            event = events.next() => match event["state"].as_str() {
-                Some("granted") => {}
-                Some(_) => break why(&event).to_owned(),
-                None => break "stream-broken".to_owned(),
-            },
-            answer = &mut looked => {
-                match answer {
-                    Ok((asked, claim)) => deadline = until(asked, &claim),
-                    Err(Error { reason: Some(reason), .. }) => break reason,
-                    Err(_) => {} // the deadline decides
-                }
-                tell.send_modify(|now| now.deadline = deadline);
-                looked.set(client.look_later(&claim, deadline));
-            }
-        }
-    };
-    tell.send_modify(|now| now.lost = Some(Error::lost(&reason)));
-    open.await.ok();
 }
 
 fn until(asked: Instant, claim: &Value) -> Instant {

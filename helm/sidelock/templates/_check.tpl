@@ -3,9 +3,6 @@
 {{- if and (gt (int .Values.core.replicas) 1) (not .Values.core.persistence.enabled) -}}
 {{- fail "core.persistence.enabled: a cell of several nodes needs volumes: a node without its disk has to be replaced by hand" -}}
 {{- end -}}
-{{- if and .Values.core.plannedReplicas (lt (int .Values.core.plannedReplicas) (int .Values.core.replicas)) -}}
-{{- fail "core.plannedReplicas must not be less than core.replicas" -}}
-{{- end -}}
 {{- if and .Values.tokens.enabled (not .Values.tls.enabled) -}}
 {{- fail "tokens.enabled needs tls.enabled: a token sent in plaintext is everybody's" -}}
 {{- end -}}

@@ -139,10 +139,10 @@ priorityClassName: {{ . }}
 {{ include "sidelock.core" .root }}-{{ .ordinal }}.{{ include "sidelock.nodes" .root }}.{{ .root.Release.Namespace }}.svc.{{ .root.Values.clusterDomain }}:5626
 {{- end -}}
 
-{{/* All nodes that sidecars are told of. */}}
+{{/* The nodes that sidecars begin with; these tell them of others. */}}
 {{- define "sidelock.coreList" -}}
 {{- $nodes := list -}}
-{{- range $ordinal := until (max (int .Values.core.replicas) (int .Values.core.plannedReplicas) | int) -}}
+{{- range $ordinal := until (int .Values.core.replicas) -}}
 {{- $nodes = append $nodes (include "sidelock.node" (dict "root" $ "ordinal" $ordinal)) -}}
 {{- end -}}
 {{- join "," $nodes -}}

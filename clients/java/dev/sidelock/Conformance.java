@@ -2,6 +2,7 @@ package dev.sidelock;
 
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
@@ -22,8 +23,10 @@ final class Conformance {
         if (step.get("wait_ms") instanceof Long wait) want.waiting(Duration.ofMillis(wait));
         if (step.get("ttl_ms") instanceof Long ttl) want.ttl(Duration.ofMillis(ttl));
         ((Map<String, Object>) step.getOrDefault("fields", Map.of())).forEach(want::with);
+        var url = (String) step.get("url");
+        var client = step.get("token_file") instanceof String file ? new Sidelock(url, Path.of(file)) : new Sidelock(url);
         try {
-            return new Sidelock((String) step.get("url")).lock(want);
+            return client.lock(want);
         } catch (InterruptedException never) {
             throw new IllegalStateException(never);
         }

@@ -1,19 +1,15 @@
 package dev.sidelock;
 
-import java.io.BufferedReader;
-import java.io.Closeable;
-import java.io.IOException;
-import java.io.InputStreamReader;
-import java.net.URI;
-import java.net.UnixDomainSocketAddress;
+import java.io.*;
+import java.net.*;
 import java.net.http.*;
-import java.nio.ByteBuffer;
-import java.nio.channels.Channels;
-import java.nio.channels.SocketChannel;
+import java.nio.channels.*;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.*;
 import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.*;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Locks from the Sidelock sidecar of this host.
@@ -23,7 +19,6 @@ import java.util.concurrent.*;
  *     held.check();          // throws once the hold is not certain
  * }
  * }</pre>
- *
  * One request claims, waits and keeps the lock for as long as it is open; nothing has to be renewed. Until when the
  * hold is certain ({@code deadline}) is asked anew at a third of the time left. Only an answer to a request of ours
  * moves it, and it counts from before that request was sent: early is safe, late is a lost lock.
@@ -39,14 +34,17 @@ public final class Sidelock {
     private static final ScheduledExecutorService TIMER = Executors.newSingleThreadScheduledExecutor(Sidelock::daemon);
 
     private final String url;
+    private final Path tokenFile;
     private final HttpClient http;
 
     /** Asks the sidecar of SIDELOCK_URL, else port 5625 here. */
-    public Sidelock() { this(System.getenv().getOrDefault("SIDELOCK_URL", "http://127.0.0.1:5625")); }
-
-    /** Asks one sidecar: http://HOST:PORT or unix:PATH. */
-    public Sidelock(String url) {
+    public Sidelock() { this(set("SIDELOCK_URL").orElse("http://127.0.0.1:5625")); }
+    /** Asks one sidecar: http://HOST:PORT or unix:PATH, with the token of SIDELOCK_API_TOKEN_FILE if that is set. */
+    public Sidelock(String url) { this(url, set("SIDELOCK_API_TOKEN_FILE").map(Path::of).orElse(null)); }
+    /** With a token; its file is read anew for each request. Null: none. */
+    public Sidelock(String url, Path tokenFile) {
         this.url = url;
+        this.tokenFile = tokenFile;
         this.http = url.startsWith("unix:") ? null : HttpClient.newBuilder().executor(THREADS)
             .version(HttpClient.Version.HTTP_1_1).proxy(HttpClient.Builder.NO_PROXY).build();
     }
@@ -77,9 +75,8 @@ public final class Sidelock {
 
         /** Names, of which the claim takes all. */
         public static Want of(String... names) {
-            var want = new Want();
-            if (names.length == 1) return want.with("lock", names[0]);
-            return want.with("locks", Arrays.stream(names).map(name -> Map.of("name", name)).toList());
+            return names.length == 1 ? new Want().with("lock", names[0])
+                : new Want().with("locks", Arrays.stream(names).map(name -> Map.of("name", name)).toList());
         }
 
         /** How long to wait; without it, it tries once. */
@@ -94,10 +91,9 @@ public final class Sidelock {
     }
 
     /**
-     * A refusal, or a loss (code {@code claim-lost}). Decide by {@code code}: those of docs/problems.md, and
-     * {@code sidecar-unreachable} if nobody answers. {@code retryable} tells whether the same may succeed later,
-     * {@code retryAfterMs} when (null: not known), {@code reason} why a claim was lost: one of the sidecar's reasons,
-     * deadline-passed or stream-broken.
+     * A refusal, or a loss ({@code claim-lost}). Decide by {@code code}: those of docs/problems.md, and sidecar-unreachable
+     * if nobody answers. {@code retryable}: whether the same may succeed later; {@code retryAfterMs}: when (null: not known);
+     * {@code reason}: why a claim was lost, one of the sidecar's reasons, deadline-passed or stream-broken.
      */
     @SuppressWarnings("serial")
     public static final class LockException extends RuntimeException {
@@ -114,7 +110,6 @@ public final class Sidelock {
         }
 
         static LockException lost(Object why) { return new LockException(Map.of("code", "claim-lost", "reason", why)); }
-
         static LockException later(Object code, String detail) {
             return new LockException(Map.of("code", code, "detail", detail, "retryable", true));
         }
@@ -127,7 +122,7 @@ public final class Sidelock {
         private final Map<String, Long> tokens = new LinkedHashMap<>();
         private final CompletableFuture<LockException> lost = new CompletableFuture<>();
         private volatile long deadline;
-        private volatile boolean closed;
+        private final AtomicBoolean closed = new AtomicBoolean();
         private Future<?> alarm; // under this
 
         private Lock(Look first, Answer stream) {
@@ -152,15 +147,12 @@ public final class Sidelock {
         /** Throws unless the hold is certain now. */
         public void check() {
             if (lost.isDone()) throw lost.join();
-            if (closed || System.nanoTime() - deadline >= 0) throw LockException.lost("deadline-passed");
+            if (closed.get() || System.nanoTime() - deadline >= 0) throw LockException.lost("deadline-passed");
         }
 
         /** Gives it back; repeats do nothing. Throws, with code claim-lost, if the hold was not valid until now. */
         @Override public void close() {
-            synchronized (this) {
-                if (closed) return;
-                closed = true;
-            }
+            if (closed.getAndSet(true)) return;
             try {
                 if (lost.isDone()) throw lost.join();
                 ask("DELETE", claimId);
@@ -172,7 +164,7 @@ public final class Sidelock {
         }
 
         private synchronized void certain(Look look) {
-            if (closed || lost.isDone()) return;
+            if (closed.get() || lost.isDone()) return;
             if (alarm != null) alarm.cancel(false);
             deadline = look.asked + (Long) look.claim.get("safe_for_ms") * 1_000_000;
             long left = deadline - System.nanoTime();
@@ -185,7 +177,7 @@ public final class Sidelock {
         }
 
         private void look() {
-            if (closed || lost.isDone()) return;
+            if (closed.get() || lost.isDone()) return;
             try {
                 certain(Sidelock.this.look(claimId));
             } catch (InterruptedException | LockException error) {
@@ -201,7 +193,7 @@ public final class Sidelock {
         }
 
         private void lose(Object reason) {
-            if (!closed) lost.complete(LockException.lost(reason)); // the first one counts
+            if (!closed.get()) lost.complete(LockException.lost(reason)); // the first one counts
         }
     }
 
@@ -218,8 +210,7 @@ public final class Sidelock {
     private Map<String, Object> ask(String method, String id) throws InterruptedException {
         return await(() -> {
             try (var lines = send(method, "/v1/claims/" + id, "", "application/json").lines) {
-                var line = lines.readLine();
-                return line == null ? Map.of() : Json.read(line);
+                return Optional.ofNullable(lines.readLine()).map(Json::read).orElse(Map.of());
             }
         }, ANSWER_MAX);
     }
@@ -229,8 +220,7 @@ public final class Sidelock {
         void hangUp() {
             try {
                 body.close(); // not through the reader, which waits for a read that is under way
-            } catch (IOException closed) { // as it should be
-            }
+            } catch (IOException closed) { /* as it should be */ }
         }
 
         /** The claim of the next event; its state says all. Null: the stream has ended. */
@@ -241,14 +231,19 @@ public final class Sidelock {
                     // The event `mode`, and what is yet unknown, have no claim.
                     if (event.containsKey("claim_id")) return event;
                 }
-            } catch (IOException broken) { // has ended as well
-            }
+            } catch (IOException broken) { /* has ended as well */ }
             return null;
         }
     }
 
     private Answer send(String method, String path, String body, String accept) throws Exception {
-        var answer = http == null ? sendUnix(method, path, body, accept) : sendTcp(method, path, body, accept);
+        var headers = new LinkedHashMap<>(Map.of("Accept", accept, "Content-Type", "application/json"));
+        try {
+            if (tokenFile != null) headers.put("Authorization", "Bearer " + Files.readString(tokenFile).strip());
+        } catch (IOException error) {
+            throw new LockException(Map.of("code", "unauthorized", "detail", error.toString()));
+        }
+        var answer = http == null ? sendUnix(method, path, body, headers) : sendTcp(method, path, body, headers);
         if (answer.status < 400) return answer;
         try (answer.lines) {
             var line = answer.lines.readLine();
@@ -258,21 +253,22 @@ public final class Sidelock {
         }
     }
 
-    private Answer sendTcp(String method, String path, String content, String accept) throws Exception {
-        var request = HttpRequest.newBuilder(URI.create(url + path)).header("accept", accept)
-            .header("content-type", "application/json").method(method, HttpRequest.BodyPublishers.ofString(content)).build();
-        var answer = http.send(request, HttpResponse.BodyHandlers.ofInputStream());
+    private Answer sendTcp(String method, String path, String body, Map<String, String> headers) throws Exception {
+        var content = HttpRequest.BodyPublishers.ofString(body);
+        var request = HttpRequest.newBuilder(URI.create(url + path)).method(method, content);
+        headers.forEach(request::header);
+        var answer = http.send(request.build(), HttpResponse.BodyHandlers.ofInputStream());
         var lines = new BufferedReader(new InputStreamReader(answer.body(), StandardCharsets.UTF_8));
         return new Answer(answer.statusCode(), lines, answer.body());
     }
 
     /** The JDK's HTTP client knows no Unix sockets. HTTP/1.0: the answer ends with the connection, so it has no chunks. */
-    private Answer sendUnix(String method, String path, String body, String accept) throws IOException {
+    private Answer sendUnix(String method, String path, String body, Map<String, String> headers) throws IOException {
         var socket = SocketChannel.open(UnixDomainSocketAddress.of(url.substring("unix:".length())));
-        var content = body.getBytes(StandardCharsets.UTF_8);
-        var head = method + " " + path + " HTTP/1.0\r\nHost: localhost\r\nAccept: " + accept
-            + "\r\nContent-Type: application/json\r\nContent-Length: " + content.length + "\r\n\r\n";
-        socket.write(ByteBuffer.wrap((head + body).getBytes(StandardCharsets.UTF_8)));
+        headers.put("Content-Length", String.valueOf(body.getBytes(StandardCharsets.UTF_8).length));
+        var head = new StringBuilder(method + " " + path + " HTTP/1.0\r\nHost: localhost\r\n");
+        headers.forEach((name, value) -> head.append(name + ": " + value + "\r\n"));
+        Channels.newOutputStream(socket).write((head + "\r\n" + body).getBytes(StandardCharsets.UTF_8));
         var lines = new BufferedReader(new InputStreamReader(Channels.newInputStream(socket), StandardCharsets.UTF_8));
         var status = lines.readLine().split(" "); // a null is a failure like any other
         while (!lines.readLine().isEmpty()) continue;
@@ -290,6 +286,10 @@ public final class Sidelock {
         } finally {
             future.cancel(true);
         }
+    }
+
+    private static Optional<String> set(String variable) {
+        return Optional.ofNullable(System.getenv(variable)).filter(value -> !value.isEmpty());
     }
 
     private static Thread daemon(Runnable work) {

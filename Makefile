@@ -11,7 +11,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  (build output: $(CARGO_TARGET_DIR))"
 
 .PHONY: setup
@@ -88,6 +88,10 @@ guide: build ## Run every program of docs/guide, and the commands of the operato
 .PHONY: chart
 chart: build ## Render and judge the Helm chart, and play its keeper on a real cell
 	@.ci/chart bin/sidelock
+
+.PHONY: test-k8s
+test-k8s: build ## Install the chart into a real kube-apiserver, which asks its webhook, and run what comes out
+	@.ci/k8s bin/sidelock
 
 .PHONY: bench
 bench: build ## Measure beside etcd, Redis, ZooKeeper, ...: make bench FORM=quick|full

@@ -30,6 +30,10 @@ const STATE_DIR: &str = "/var/lib/sidelock";
 const IDENTITY_DIR: &str = "/var/run/secrets/sidelock";
 const TOKEN_FILE: &str = "/var/run/secrets/sidelock/token";
 const CA_FILE: &str = "/var/run/secrets/sidelock/ca.pem";
+/// Where Kubernetes mounts the pod's token for the API server, in every container that has nothing there.
+const API_TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// An empty folder in the sidecar's volume.
+const NOTHING: &str = "nothing";
 /// The key of a config map that holds authorities, as in `kube-root-ca.crt`.
 const CONFIG_MAP_KEY: &str = "ca.crt";
 /// How long a token is valid; the kubelet renews it at four fifths.
@@ -156,7 +160,11 @@ impl Sidecar<'_> {
     }
 
     fn mounts(&self) -> Vec<Value> {
-        let mut mounts = vec![json!({"name": STATE, "mountPath": STATE_DIR})];
+        let mut mounts = vec![
+            json!({"name": STATE, "mountPath": STATE_DIR}),
+            // The sidecar asks nothing of the API server, so it gets no token for it.
+            json!({"name": STATE, "mountPath": API_TOKEN_DIR, "subPath": NOTHING, "readOnly": true}),
+        ];
         if let Some(socket) = &self.wishes.socket {
             mounts.push(json!({"name": SOCKET, "mountPath": socket.folder}));
         }

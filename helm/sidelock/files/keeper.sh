@@ -9,7 +9,7 @@
 # leader's pod, which has both. The cell refuses what could not commit, and a change is tried again until it is done:
 # doing one twice is harmless.
 #
-# Needs: kubectl, NAMESPACE, STATEFULSET, SELECTOR (of its pods); for tokens TOKENS (a config map), TOKENS_EVERY (0: never),
+# Needs: kubectl, timeout, awk, NAMESPACE, STATEFULSET, SELECTOR (of its pods); for tokens TOKENS (a config map), TOKENS_EVERY (0: never),
 # TOKENS_LABELS. PERIOD: seconds between two looks. DELETE_REMOVED: whether volumes of removed nodes go.
 set -u
 
@@ -18,7 +18,9 @@ PERIOD=${PERIOD:-5} DELETE_REMOVED=${DELETE_REMOVED:-false} TOKENS_EVERY=${TOKEN
 
 say() { printf '%s\n' "$*" >&2; }
 
-k() { kubectl --namespace "$NAMESPACE" --request-timeout=120s "$@"; }
+# Not kubectl's --request-timeout: with one, kubectl takes its configuration for changed and calls localhost instead of
+# the API server of the cluster that it runs in (kubernetes/kubectl#1824).
+k() { timeout 120 kubectl --namespace "$NAMESPACE" "$@"; }
 
 # cluster NODE ARGUMENT...: the operators' command inside of that node's pod.
 cluster() {
@@ -150,7 +152,7 @@ shrink() {
     fi
     while :; do
         if look; then
-            over=$(surplus "$1")
+            over=$(surplus "$1") || return 1
             [ -n "$over" ] || return 0
             # The leader itself is removed by the next one, so a refusal may be a step forward.
             change remove "$over" && continue

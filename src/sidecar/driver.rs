@@ -230,13 +230,18 @@ impl Driver {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cell's members, as one of them lists them: those that are not called yet are from now on.
+    /// The cell's members, as one of them lists them: those that nobody calls are called from now on. Only a node
+    /// that answers says so: an address that does not is not gone round, since it may be a proxy that has to be taken.
     pub(super) fn learn(self: &Arc<Self>, members: &v1::Members) {
         let listed = members.nodes.iter();
         let listed = listed.map(|node| (node.id, node.address.clone()));
-        let new = self.nodes().learn(members.index, listed.collect());
+        let missing = {
+            let mut nodes = self.nodes();
+            nodes.learn(members.index, listed.collect());
+            nodes.take_missing()
+        };
         if let Some(tasks) = self.tasks().as_mut() {
-            for (node, address) in new {
+            for (node, address) in missing {
                 tasks.spawn(link::keep_learnt(Arc::clone(self), node, address));
             }
         }

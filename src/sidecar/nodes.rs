@@ -9,8 +9,8 @@ pub const LEARNT_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Nodes {
     places: Vec<Option<Node>>,
-    /// Raft ids of the cell's members, as of this index of its log.
-    members: Vec<u64>,
+    /// The cell's members, by Raft id and address, as of this index of its log.
+    members: Vec<(u64, String)>,
     members_at: Option<u64>,
 }
 
@@ -56,20 +56,25 @@ impl Nodes {
         self.set_id(place, None);
     }
 
-    /// The members of the cell, by Raft id and address, as of this index. Gives those that are to be called from now
-    /// on. What is no newer than what is known is no news: nodes that lag tell of the past.
-    pub fn learn(&mut self, at: u64, members: Vec<(u64, String)>) -> Vec<(usize, String)> {
-        if Some(at) <= self.members_at {
-            return Vec::new();
+    /// The members of the cell, by Raft id and address, as of this index. What is older than what is known is no news:
+    /// nodes that lag tell of the past.
+    pub fn learn(&mut self, at: u64, members: Vec<(u64, String)>) {
+        if Some(at) > self.members_at {
+            self.members_at = Some(at);
+            self.members = members;
         }
-        self.members_at = Some(at);
-        self.members = members.iter().map(|(id, _)| *id).collect();
-        let unknown = members.into_iter().filter(|(id, address)| {
+    }
+
+    /// Members that nobody calls, which from now on are called. An address may be that of several nodes, one at a time:
+    /// whoever answered there before is among these, once another one does.
+    pub fn take_missing(&mut self) -> Vec<(usize, String)> {
+        let unknown = self.members.iter().filter(|(id, address)| {
             let mut known = self.places.iter().flatten();
             !known.any(|node| {
                 node.id == Some(*id) || node.learnt == Some(*id) || node.address == *address
             })
         });
+        let unknown = unknown.cloned();
         let unknown: Vec<_> = unknown.collect();
         let learnt = |node: &&Node| node.learnt.is_some();
         let room = LEARNT_MAX.saturating_sub(self.places.iter().flatten().filter(learnt).count());
@@ -101,7 +106,7 @@ impl Nodes {
             .enumerate()
             .filter(|(other, _)| *other != place);
         let elsewhere = others.any(|(_, other)| other.as_ref().is_some_and(|it| it.id == Some(id)));
-        let keeps = self.members.contains(&id) && !elsewhere;
+        let keeps = self.members.iter().any(|(member, _)| *member == id) && !elsewhere;
         if !keeps {
             self.places[place] = None;
         }
@@ -137,27 +142,28 @@ impl Nodes {
 mod tests {
     use super::*;
 
-    fn of(list: &[(u64, &str)]) -> Vec<(u64, String)> {
-        list.iter()
-            .map(|(id, at)| (*id, (*at).to_owned()))
-            .collect()
-    }
-
     fn nodes(addresses: &[&str]) -> Nodes {
         Nodes::new(addresses.iter().map(|it| (*it).to_owned()).collect())
+    }
+
+    /// Tells of these members; whom that makes it call, each with its place.
+    fn told(nodes: &mut Nodes, at: u64, members: &[(u64, &str)]) -> Vec<(usize, String)> {
+        let members = members.iter().map(|(id, at)| (*id, (*at).to_owned()));
+        nodes.learn(at, members.collect());
+        nodes.take_missing()
+    }
+
+    fn call(place: usize, address: &str) -> (usize, String) {
+        (place, address.to_owned())
     }
 
     #[test]
     fn members_that_nobody_told_of_are_called() {
         let mut nodes = nodes(&["a:1", "b:1"]);
         nodes.met(0, 1);
-        let new = nodes.learn(5, of(&[(1, "proxied:1"), (2, "b:1"), (3, "c:1")]));
-        assert_eq!(new, [(2, "c:1".to_owned())]);
-        assert!(
-            nodes
-                .learn(6, of(&[(1, "proxied:1"), (3, "c:1")]))
-                .is_empty()
-        );
+        let members = [(1, "proxied:1"), (2, "b:1"), (3, "c:1")];
+        assert_eq!(told(&mut nodes, 0, &members), [call(2, "c:1")]);
+        assert_eq!(told(&mut nodes, 6, &members), []);
         let all: Vec<_> = nodes.addresses().collect();
         assert_eq!(all, [(0, "a:1"), (1, "b:1"), (2, "c:1")]);
     }
@@ -165,42 +171,54 @@ mod tests {
     #[test]
     fn only_what_was_learnt_is_left_and_its_place_is_used_again() {
         let mut nodes = nodes(&["a:1"]);
-        assert_eq!(nodes.learn(0, of(&[(1, "a:1"), (2, "b:1")])).len(), 1);
-        assert!(nodes.keeps(1));
-        assert!(
-            nodes
-                .learn(2, of(&[(3, "c:1")]))
-                .contains(&(2, "c:1".to_owned()))
+        assert_eq!(
+            told(&mut nodes, 1, &[(1, "a:1"), (2, "b:1")]),
+            [call(1, "b:1")]
         );
+        assert!(nodes.keeps(1));
+        assert_eq!(told(&mut nodes, 2, &[(3, "c:1")]), [call(2, "c:1")]);
         assert!(nodes.keeps(0), "configured");
         assert!(!nodes.keeps(1), "not a member any more");
         assert!(nodes.keeps(2));
-        assert!(
-            nodes
-                .learn(3, of(&[(3, "c:1"), (4, "d:1")]))
-                .contains(&(1, "d:1".to_owned()))
+        assert_eq!(
+            told(&mut nodes, 3, &[(3, "c:1"), (4, "d:1")]),
+            [call(1, "d:1")]
         );
     }
 
     #[test]
     fn a_node_that_is_reached_by_another_way_needs_no_second_one() {
         let mut nodes = nodes(&["proxy:1"]);
-        assert_eq!(nodes.learn(1, of(&[(1, "direct:1")])).len(), 1);
+        assert_eq!(
+            told(&mut nodes, 1, &[(1, "direct:1")]),
+            [call(1, "direct:1")]
+        );
         nodes.met(0, 1);
         assert!(!nodes.keeps(1));
-        assert!(nodes.learn(2, of(&[(1, "direct:1")])).is_empty());
-        nodes.lost(0);
+        assert_eq!(told(&mut nodes, 2, &[(1, "direct:1")]), []);
         assert!(nodes.keeps(0));
+    }
+
+    #[test]
+    fn whoever_answered_at_a_shared_address_is_called_once_another_one_does() {
+        let mut nodes = nodes(&["service:1"]);
+        let members = [(1, "a:1"), (2, "b:1")];
+        nodes.met(0, 1);
+        assert_eq!(told(&mut nodes, 1, &members), [call(1, "b:1")]);
+        nodes.lost(0);
+        nodes.met(0, 2);
+        assert_eq!(told(&mut nodes, 1, &members), [call(2, "a:1")]);
     }
 
     #[test]
     fn old_news_is_no_news_and_there_is_a_bound() {
         let mut nodes = nodes(&["a:1"]);
-        assert_eq!(nodes.learn(9, of(&[(2, "b:1")])).len(), 1);
-        assert!(nodes.learn(9, of(&[(3, "c:1")])).is_empty());
-        assert!(nodes.learn(8, of(&[(3, "c:1")])).is_empty());
+        assert_eq!(told(&mut nodes, 9, &[(2, "b:1")]), [call(1, "b:1")]);
+        assert_eq!(told(&mut nodes, 9, &[(3, "c:1")]), []);
+        assert_eq!(told(&mut nodes, 8, &[(3, "c:1")]), []);
         assert!(nodes.keeps(1));
-        let many = (10..100).map(|id| (id, format!("n{id}:1"))).collect();
-        assert_eq!(nodes.learn(10, many).len(), LEARNT_MAX - 1);
+        let many: Vec<_> = (10..100).map(|id| (id, format!("n{id}:1"))).collect();
+        nodes.learn(10, many);
+        assert_eq!(nodes.take_missing().len(), LEARNT_MAX - 1);
     }
 }

@@ -1,6 +1,9 @@
 //! The cell changes under a sidecar that was told of one node only.
 
 use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::cell::Cell;
 use crate::pod::Pod;
@@ -73,4 +76,43 @@ async fn a_sidecar_that_was_told_of_one_node_follows_the_cell_to_all_others() {
     cell.leader_other_than(4).await;
     pod.take("last", "c").await;
     pod.release("held").await;
+}
+
+/// One address for all nodes, as a Kubernetes Service is: connections go to the node of now, and end when that is
+/// another one.
+async fn service(node: watch::Receiver<String>) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound listener");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((near, _)) = listener.accept().await {
+            connections.spawn(forward(near, node.clone()));
+        }
+    });
+    (address.to_string(), tasks)
+}
+
+async fn forward(mut near: TcpStream, mut node: watch::Receiver<String>) {
+    let target = node.borrow_and_update().clone();
+    if let Ok(mut far) = TcpStream::connect(target).await {
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            _ = node.changed() => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn behind_one_address_for_all_nodes_it_reaches_each() {
+    let cell = Cell::of_three().await;
+    let [one, two, three] = [1, 2, 3].map(|place| cell.grpc(place));
+    let node = watch::Sender::new(one.clone());
+    let (address, _tasks) = service(node.subscribe()).await;
+    let pod = Pod::start(&address, &[]).await;
+    until_reached(&pod, &[address.clone(), two.clone(), three.clone()]).await;
+    node.send_replace(two.clone());
+    // Whoever answered there is called by its own name now.
+    until_reached(&pod, &[address, one, two, three]).await;
+    pod.take("held", "a").await;
 }

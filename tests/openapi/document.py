@@ -14,6 +14,8 @@ JSON, PROBLEM, STREAM = "application/json", "application/problem+json", "text/ev
 OPEN = {"#/components/schemas/Problem"}
 # What the data of events is.
 EVENTS = {"claims": {"$ref": "#/components/schemas/Claim"}, "locks": {"$ref": "#/components/schemas/Lock"}}
+# Headers of some answers of a kind: where it is known when to come again; of a claim on one lock that is held.
+SOMETIMES = {"Retry-After", "Sidelock-Token"}
 BOUNDS = {"int32": 1 << 31, "int64": 1 << 63}
 
 FORMATS = jsonschema.FormatChecker(formats=())
@@ -89,7 +91,7 @@ class Operation:
         said = self.responses.get(str(answer.status))
         if said is None:
             return f"status {answer.status} is not documented: {answer.text}"
-        missing = [name for name in said.get("headers", {}) if name != "Retry-After" and name not in answer.headers]
+        missing = [name for name in said.get("headers", {}) if name not in SOMETIMES and name not in answer.headers]
         if missing:
             return f"without the headers {missing}"
         content = said.get("content", {})
@@ -101,7 +103,13 @@ class Operation:
         if kind == STREAM:
             return self.document.complaint(EVENTS[self.path.split("/")[2]], answer.event())
         value = json.loads(answer.text) if kind.endswith("json") else answer.text
+        if "Sidelock-Token" in said.get("headers", {}) and answer.headers.get("Sidelock-Token") != text_of(value.get("token")):
+            return f"the header and the body tell different tokens: {answer.headers.get('Sidelock-Token')}, {value.get('token')}"
         return self.document.complaint(content[kind]["schema"], value)
+
+
+def text_of(value):
+    return None if value is None else str(value)
 
 
 class Document:

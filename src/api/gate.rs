@@ -79,13 +79,14 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         if !self.gate.lacks_token(request.headers()) {
-            return self.pass(request);
+            return self.pass(request, false);
         }
         // The token may have been replaced a moment ago: its file is read before anybody is refused.
         let mut again = self.clone();
         Box::pin(async move {
             again.gate.look_at_token().await;
-            again.pass(request).await
+            let lacks_token = again.gate.lacks_token(request.headers());
+            again.pass(request, lacks_token).await
         })
     }
 }
@@ -96,10 +97,14 @@ where
     S::Response: IntoResponse,
     S::Future: Send + 'static,
 {
-    fn pass(&mut self, mut request: Request) -> BoxFuture<'static, Result<Response, Infallible>> {
+    fn pass(
+        &mut self,
+        mut request: Request,
+        lacks_token: bool,
+    ) -> BoxFuture<'static, Result<Response, Infallible>> {
         let gate = self.gate.clone();
         let asked = Asked::of(&request);
-        if let Err(problem) = gate.admit(&request) {
+        if let Err(problem) = gate.admit(&request, lacks_token) {
             let response = gate.finish(&asked, problem.into_response());
             return Box::pin(std::future::ready(Ok(response)));
         }
@@ -149,12 +154,12 @@ impl Asked {
 }
 
 impl Gate {
-    fn admit(&self, request: &Request) -> Result<(), Problem> {
+    fn admit(&self, request: &Request, lacks_token: bool) -> Result<(), Problem> {
         if !self.any_host {
             check_host(&self.face.hosts, request)?;
             check_origin(&self.face.hosts, request.headers())?;
         }
-        if self.lacks_token(request.headers()) {
+        if lacks_token {
             let text =
                 "send the header `Authorization: Bearer TOKEN` with the token of this sidecar";
             let problem = Problem::new(Code::Unauthorized, text);

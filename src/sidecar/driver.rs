@@ -235,13 +235,16 @@ impl Driver {
     pub(super) fn learn(self: &Arc<Self>, members: &v1::Members) {
         let listed = members.nodes.iter();
         let listed = listed.map(|node| (node.id, node.address.clone()));
-        let missing = {
+        let (called, left_out) = {
             let mut nodes = self.nodes();
             nodes.learn(members.index, listed.collect());
-            nodes.take_missing()
+            (nodes.take_missing(), nodes.missing().count())
         };
+        if left_out > 0 {
+            tracing::warn!(left_out, "too many core nodes: some are not called");
+        }
         if let Some(tasks) = self.tasks().as_mut() {
-            for (node, address) in missing {
+            for (node, address) in called {
                 tasks.spawn(link::keep_learnt(Arc::clone(self), node, address));
             }
         }

@@ -65,30 +65,26 @@ impl Nodes {
         }
     }
 
-    /// Members that nobody calls, which from now on are called. An address may be that of several nodes, one at a time:
-    /// whoever answered there before is among these, once another one does.
+    /// Members that nobody calls, which from now on are called, as far as there is room. An address may be that of
+    /// several nodes, one at a time: whoever answered there before is among these, once another one does.
     pub fn take_missing(&mut self) -> Vec<(usize, String)> {
-        let unknown = self.members.iter().filter(|(id, address)| {
+        let learnt = |node: &&Node| node.learnt.is_some();
+        let room = LEARNT_MAX.saturating_sub(self.places.iter().flatten().filter(learnt).count());
+        let called: Vec<_> = self.missing().take(room).cloned().collect();
+        called
+            .into_iter()
+            .map(|(id, address)| (self.add(id, address.clone()), address))
+            .collect()
+    }
+
+    /// Members that nobody calls.
+    pub fn missing(&self) -> impl Iterator<Item = &(u64, String)> {
+        self.members.iter().filter(|(id, address)| {
             let mut known = self.places.iter().flatten();
             !known.any(|node| {
                 node.id == Some(*id) || node.learnt == Some(*id) || node.address == *address
             })
-        });
-        let unknown = unknown.cloned();
-        let unknown: Vec<_> = unknown.collect();
-        let learnt = |node: &&Node| node.learnt.is_some();
-        let room = LEARNT_MAX.saturating_sub(self.places.iter().flatten().filter(learnt).count());
-        if unknown.len() > room {
-            tracing::warn!(
-                nodes = unknown.len(),
-                room,
-                "too many nodes: the last are not called"
-            );
-        }
-        let called = unknown.into_iter().take(room);
-        called
-            .map(|(id, address)| (self.add(id, address.clone()), address))
-            .collect()
+        })
     }
 
     /// Whether this place is still to be called. One that was learnt is not once its node has left the cell, or is
@@ -220,5 +216,6 @@ mod tests {
         let many: Vec<_> = (10..100).map(|id| (id, format!("n{id}:1"))).collect();
         nodes.learn(10, many);
         assert_eq!(nodes.take_missing().len(), LEARNT_MAX - 1);
+        assert_eq!(nodes.missing().count(), 90 - (LEARNT_MAX - 1));
     }
 }

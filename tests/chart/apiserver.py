@@ -4,6 +4,8 @@ import http.server
 import json
 import threading
 
+import replies
+
 VERSION = {"major": "1", "minor": "33", "gitVersion": "v1.33.0", "platform": "linux/amd64"}
 # By group and version: the kinds that the chart renders, since Helm looks up each.
 KINDS = {
@@ -47,18 +49,9 @@ class ApiServer:
         self.secrets, self.asked = {}, []
         server = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(replies.Handler):
             def do_GET(self):
-                code, body = server.answer(self.path.partition("?")[0])
-                text = json.dumps(body).encode()
-                self.send_response(code)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *_):
-                pass
+                self.reply(*server.answer(self.path.partition("?")[0]))
 
         self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 

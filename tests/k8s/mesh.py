@@ -9,6 +9,8 @@ import json
 import ssl
 import threading
 
+import replies
+
 PROXY, ADDED = "istio-proxy", "added-later"
 IMAGE = "registry.example/mesh:1"
 # As Istio names it: API servers ask in the order of these names.
@@ -26,7 +28,7 @@ def patch(pod):
     return [*first, {"op": "add", "path": "/spec/initContainers/0", "value": proxy}, added]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(replies.Handler):
     """Answers one review."""
 
     protocol_version = "HTTP/1.1"
@@ -37,15 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.lists.append(asked["object"]["metadata"].get("annotations", {}).get(SKIPPED))
         changes = base64.b64encode(json.dumps(patch(asked["object"])).encode()).decode()
         response = {"uid": asked["uid"], "allowed": True, "patchType": "JSONPatch", "patch": changes}
-        text = json.dumps({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response}).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_):
-        pass
+        self.reply(200, {"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response})
 
 
 class Mesh:

@@ -66,10 +66,11 @@ impl Driver {
             }
             Some("check") => self.held[name].check()?,
             // A second release cannot be written: the first has taken the hold.
-            Some("release") => match self.held.remove(name) {
-                Some(held) => held.release().await?,
-                None => {}
-            },
+            Some("release") => {
+                if let Some(held) = self.held.remove(name) {
+                    held.release().await?;
+                }
+            }
             _ => {
                 let (lost, at) = self.losses.remove(name).expect("held before").await.expect("no panic");
                 let deadline = self.held[name].deadline();

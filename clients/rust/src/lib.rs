@@ -8,21 +8,17 @@
 //! count the time that the machine is suspended; the sidecar's clock does, and tells at the resume.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::future::{pending, Future};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::{handshake, SendRequest};
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
+use futures_util::TryStreamExt;
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{json, Map, Value};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, Lines};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until};
+use tokio_util::io::StreamReader;
 
 /// For what is answered at once; the sidecar itself holds nothing back for longer than 3 s.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -31,7 +27,8 @@ const LOOK_LEAST: Duration = Duration::from_millis(50);
 
 /// A refusal, or a loss (code `claim-lost`). Decide by `code`: those of docs/problems.md, and `sidecar-unreachable` if
 /// nobody answers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("sidelock: {code}: {}", .reason.as_ref().unwrap_or(.detail))]
 pub struct Error {
     pub code: String,
     pub detail: String,
@@ -41,15 +38,6 @@ pub struct Error {
     /// Why a claim was lost: one of the sidecar's reasons, `deadline-passed` or `stream-broken`.
     pub reason: Option<String>,
 }
-
-impl Display for Error {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let more = self.reason.as_ref().unwrap_or(&self.detail);
-        write!(to, "sidelock: {}: {more}", self.code)
-    }
-}
-
-impl std::error::Error for Error {}
 
 impl Error {
     fn of(problem: &Value) -> Self {
@@ -67,12 +55,14 @@ impl Error {
         Self::of(&json!({"code": "claim-lost", "reason": reason}))
     }
 
-    fn new(code: &str, detail: impl Display, retryable: bool) -> Self {
-        Self::of(&json!({"code": code, "detail": detail.to_string(), "retryable": retryable}))
+    fn new(code: &str, detail: &str, retryable: bool) -> Self {
+        Self::of(&json!({"code": code, "detail": detail, "retryable": retryable}))
     }
+}
 
-    fn unreachable(why: impl Display) -> Self {
-        Self::new("sidecar-unreachable", why, true)
+impl From<reqwest::Error> for Error {
+    fn from(why: reqwest::Error) -> Self {
+        Self::new("sidecar-unreachable", &why.to_string(), true)
     }
 }
 
@@ -110,6 +100,7 @@ impl Want {
 /// Asks one sidecar.
 #[derive(Debug, Clone)]
 pub struct Client {
+    http: reqwest::Client,
     url: String,
     token_file: Option<PathBuf>,
 }
@@ -119,8 +110,15 @@ impl Client {
     pub fn new(url: Option<&str>) -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let url = url.map(str::to_owned).or_else(|| set("SIDELOCK_URL"));
-        let url = url.unwrap_or_else(|| "http://127.0.0.1:5625".into());
-        Self { url, token_file: set("SIDELOCK_API_TOKEN_FILE").map(PathBuf::from) }
+        let mut url = url.unwrap_or_else(|| "http://127.0.0.1:5625".into());
+        // No connection is used twice: one that the sidecar is about to close would fail the next request.
+        let mut http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        if let Some(path) = url.strip_prefix("unix:") {
+            http = http.unix_socket(path);
+            url = "http://localhost".into();
+        }
+        let http = http.build().expect("without TLS and a proxy nothing can fail");
+        Self { http, url, token_file: set("SIDELOCK_API_TOKEN_FILE").map(PathBuf::from) }
     }
 
     /// Has the token, if the sidecar wants one; else that of SIDELOCK_API_TOKEN_FILE. Read anew for each request.
@@ -130,67 +128,62 @@ impl Client {
 
     /// Claims, and waits if that was asked for. Dropping it ends the wait.
     pub async fn lock(&self, want: Want) -> Result<Held, Error> {
-        let mut asked = Instant::now();
-        let body = Value::Object(want.0).to_string();
-        let answer = self.send(Method::POST, "/v1/claims", body, "text/event-stream");
-        let mut events = Events { body: answer.await?.into_body(), text: Vec::new() };
-        let mut claim = events.next().await;
+        let asked = Instant::now();
+        let request = self.request(Method::POST, "/v1/claims")?.header("accept", "text/event-stream");
+        let news = send(request.json(&want.0)).await?.bytes_stream().map_err(std::io::Error::other);
+        let mut news = (Box::new(StreamReader::new(news)) as Reader).lines();
+        let mut claim = next(&mut news).await;
         let waited = claim["state"] == "queued";
         while claim["state"] == "queued" {
-            claim = events.next().await;
+            claim = next(&mut news).await;
         }
         match claim["state"].as_str() {
             Some("granted") => {}
             // What ends a wait has the name of the problem that a try would get.
             Some(_) => return Err(Error::new(why(&claim), "the wait ended", true)),
-            None => return Err(Error::unreachable("the stream broke during the wait")),
+            None => return Err(Error::new("sidecar-unreachable", "the stream broke", true)),
         }
-        if waited {
-            // The event's times count from the grant, and who knows when that was.
-            (asked, claim) = self.look(&claim).await?;
-        }
-        let (tell, standing) = watch::channel(Standing { deadline: until(asked, &claim), lost: None });
+        // After a wait the times count from the grant, and who knows when that was.
+        let deadline = if waited { self.look(&claim, Duration::ZERO).await? } else { until(asked, &claim) };
+        let (tell, standing) = watch::channel(Standing { deadline, lost: None });
         let (open, closed) = oneshot::channel();
-        tokio::spawn(self.clone().keep(claim.clone(), events, tell, closed));
+        tokio::spawn(self.clone().keep(claim.clone(), news, tell, closed));
         Ok(Held { client: self.clone(), claim, standing, _open: open })
     }
 
-    /// How a hold stands, and when that was asked.
-    async fn look(&self, claim: &Value) -> Result<(Instant, Value), Error> {
+    /// Until when a hold is certain, asked after a while.
+    async fn look(&self, claim: &Value, delay: Duration) -> Result<Instant, Error> {
+        sleep(delay).await;
         let asked = Instant::now();
         let claim = self.ask(Method::GET, claim).await?;
         if claim["state"] != "granted" {
             return Err(Error::lost(why(&claim)));
         }
-        Ok((asked, claim))
-    }
-
-    async fn look_later(&self, claim: &Value, deadline: Instant) -> Result<(Instant, Value), Error> {
-        sleep((deadline.saturating_duration_since(Instant::now()) / 3).max(LOOK_LEAST)).await;
-        self.look(claim).await
+        Ok(until(asked, &claim))
     }
 
     /// Owns the stream, moves the deadline and tells the loss, until the hold is dropped.
-    async fn keep(self, claim: Value, mut news: Events, tell: watch::Sender<Standing>, mut end: oneshot::Receiver<()>) {
+    async fn keep(self, claim: Value, mut news: News, tell: watch::Sender<Standing>, mut end: oneshot::Receiver<()>) {
         let mut deadline = tell.borrow().deadline;
-        let mut looked = Box::pin(self.look_later(&claim, deadline));
+        let third = |deadline: Instant| (deadline.saturating_duration_since(Instant::now()) / 3).max(LOOK_LEAST);
+        let mut looked = Box::pin(self.look(&claim, third(deadline)));
         let reason = loop {
             tokio::select! {
                 _ = &mut end => return,
                 () = sleep_until(deadline.into()) => break "deadline-passed".to_owned(),
-                event = news.next() => match event["state"].as_str() {
+                event = next(&mut news) => match event["state"].as_str() {
                     Some("granted") => {}
                     Some(_) => break why(&event).to_owned(),
                     None => break "stream-broken".to_owned(),
                 },
                 answer = &mut looked => {
                     match answer {
-                        Ok((asked, claim)) => deadline = until(asked, &claim),
+                        Ok(later) => deadline = later,
                         Err(Error { reason: Some(reason), .. }) => break reason,
                         Err(_) => {} // the deadline decides
                     }
                     tell.send_modify(|now| now.deadline = deadline);
-                    looked.set(self.look_later(&claim, deadline));
+                    looked.set(self.look(&claim, third(deadline)));
                 }
             }
         };
@@ -200,44 +193,24 @@ impl Client {
 
     async fn ask(&self, method: Method, claim: &Value) -> Result<Value, Error> {
         let path = format!("/v1/claims/{}", claim["claim_id"].as_str().unwrap_or_default());
-        let work = async {
-            let answer = self.send(method, &path, String::new(), "application/json").await?;
-            let text = answer.into_body().collect().await.map_err(Error::unreachable)?.to_bytes();
-            Ok::<Value, Error>(serde_json::from_slice(&text).unwrap_or_default())
-        };
-        timeout(ANSWER_MAX, work).await.map_err(Error::unreachable)?
+        let answer = send(self.request(method, &path)?.timeout(ANSWER_MAX)).await?;
+        Ok(serde_json::from_slice(&answer.bytes().await?).unwrap_or_default())
     }
 
-    async fn send(&self, method: Method, path: &str, body: String, accept: &str) -> Result<Response<Incoming>, Error> {
-        let request = Request::builder().method(method).uri(path).header("host", "localhost").header("accept", accept);
-        let mut request = request.header("content-type", "application/json");
-        if let Some(file) = &self.token_file {
-            let denied = |error| Error::new("unauthorized", format!("{}: {error}", file.display()), false);
-            let token = std::fs::read_to_string(file).map_err(denied)?;
-            request = request.header("authorization", format!("Bearer {}", token.trim()));
-        }
-        let mut sender = match self.url.strip_prefix("unix:") {
-            Some(path) => connect(UnixStream::connect(path)).await?,
-            None => connect(TcpStream::connect(self.url.trim_start_matches("http://").trim_end_matches('/'))).await?,
-        };
-        let request = request.body(Full::new(Bytes::from(body))).map_err(Error::unreachable)?;
-        let answer = sender.send_request(request).await.map_err(Error::unreachable)?;
-        if answer.status().as_u16() < 400 {
-            return Ok(answer);
-        }
-        let text = answer.into_body().collect().await.map_err(Error::unreachable)?.to_bytes();
-        Err(serde_json::from_slice(&text).map_or_else(Error::unreachable, |problem: Value| Error::of(&problem)))
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, Error> {
+        let request = self.http.request(method, format!("{}{path}", self.url.trim_end_matches('/')));
+        let Some(file) = &self.token_file else { return Ok(request) };
+        let denied = |error| Error::new("unauthorized", &format!("{}: {error}", file.display()), false);
+        Ok(request.bearer_auth(std::fs::read_to_string(file).map_err(denied)?.trim()))
     }
 }
 
-async fn connect<S>(opening: impl Future<Output = std::io::Result<S>>) -> Result<SendRequest<Full<Bytes>>, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let socket = TokioIo::new(opening.await.map_err(Error::unreachable)?);
-    let (sender, connection) = handshake(socket).await.map_err(Error::unreachable)?;
-    tokio::spawn(connection); // ends with the answer
-    Ok(sender)
+async fn send(request: RequestBuilder) -> Result<Response, Error> {
+    let answer = request.send().await?;
+    if answer.status().as_u16() < 400 {
+        return Ok(answer);
+    }
+    Err(Error::of(&answer.json().await?))
 }
 
 #[derive(Debug, Clone)]
@@ -277,8 +250,7 @@ impl Held {
     pub fn lost(&self) -> impl Future<Output = Error> + Send + 'static {
         let mut standing = self.standing.clone();
         async move {
-            let told = standing.wait_for(|now| now.lost.is_some()).await.ok().and_then(|now| now.lost.clone());
-            match told {
+            match standing.wait_for(|now| now.lost.is_some()).await.ok().and_then(|now| now.lost.clone()) {
                 Some(lost) => lost,
                 None => pending().await, // it was released
             }
@@ -288,20 +260,16 @@ impl Held {
     /// An error unless the hold is certain now.
     pub fn check(&self) -> Result<(), Error> {
         let now = self.standing.borrow();
-        match &now.lost {
-            Some(lost) => Err(lost.clone()),
-            None if Instant::now() >= now.deadline => Err(Error::lost("deadline-passed")),
-            None => Ok(()),
-        }
+        let passed = || (Instant::now() >= now.deadline).then(|| Error::lost("deadline-passed"));
+        now.lost.clone().or_else(passed).map_or(Ok(()), Err)
     }
 
     /// Gives it back. An error with code `claim-lost` if the hold was not valid until now.
     pub async fn release(self) -> Result<(), Error> {
-        let lost = self.standing.borrow().lost.clone();
-        match lost {
-            Some(lost) => Err(lost), // closing the stream lets go of what may be left of it
-            None => self.client.ask(Method::DELETE, &self.claim).await.map(drop),
+        if let Some(lost) = self.standing.borrow().lost.clone() {
+            return Err(lost); // closing the stream lets go of what may be left of it
         }
+        self.client.ask(Method::DELETE, &self.claim).await.map(drop)
     }
 }
 
@@ -313,27 +281,17 @@ fn why(claim: &Value) -> &str {
     claim["reason"].as_str().or_else(|| claim["state"].as_str()).unwrap_or_default()
 }
 
-struct Events {
-    body: Incoming,
-    text: Vec<u8>,
-}
+type Reader = Box<dyn AsyncBufRead + Send + Unpin>;
+type News = Lines<Reader>;
 
-impl Events {
-    /// The claim of the next event; its state says all. Null: the stream has ended. May be dropped halfway.
-    async fn next(&mut self) -> Value {
-        loop {
-            while let Some(end) = self.text.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.text.drain(..=end).collect();
-                let data = line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice::<Value>(data).ok());
-                // The event `mode`, and what is yet unknown, have no claim.
-                if let Some(claim) = data.filter(|data| data["claim_id"].is_string()) {
-                    return claim;
-                }
-            }
-            match self.body.frame().await {
-                Some(Ok(frame)) => self.text.extend(frame.data_ref().into_iter().flatten()),
-                Some(Err(_)) | None => return Value::Null,
-            }
+/// The claim of the next event; its state says all. Null: the stream has ended. May be dropped halfway.
+async fn next(news: &mut News) -> Value {
+    while let Ok(Some(line)) = news.next_line().await {
+        let data = line.strip_prefix("data:").and_then(|data| serde_json::from_str::<Value>(data).ok());
+        // The event `mode`, and what is yet unknown, have no claim.
+        if let Some(claim) = data.filter(|data| data["claim_id"].is_string()) {
+            return claim;
         }
     }
+    Value::Null
 }

@@ -56,6 +56,11 @@ chaos: setup ## Kill and stop real processes for ten minutes: make chaos SECONDS
 micro: setup ## Measure single steps beside the stored baseline: make micro STORE=1 stores one
 	@.ci/micro $(if $(STORE),--store)
 
+.PHONY: flame
+flame: build ## Draw where the processor time of sidecar, leader and follower goes (docs/images/flame-*.svg)
+	@.ci/setup flame
+	cargo run --locked --package sidelock-loadtest -- flame --sidelock bin/sidelock --out docs/images
+
 .PHONY: demo
 demo: build ## Twelve workers in three languages, a dying leader, one lost update refused
 	@.ci/setup demo

@@ -25,6 +25,8 @@ enum Command {
     Bench(commands::bench::Args),
     /// Load something that runs already, and print a line of JSON.
     Load(commands::load::Args),
+    /// Draw where the processor time goes (needs Linux's perf).
+    Flame(commands::flame::Args),
     /// Make table and plots again from raw data.
     Report(commands::report::Args),
     /// Serve the bare echo.
@@ -42,6 +44,7 @@ async fn main() -> anyhow::Result<()> {
         match command {
             Command::Bench(args) => commands::bench::run(args).await,
             Command::Load(args) => commands::load::run(args).await,
+            Command::Flame(args) => commands::flame::run(args).await,
             Command::Report(args) => commands::report::run(&args),
             Command::Echo(args) => commands::echo::run(args).await,
             Command::Sessions(args) => commands::sessions::run(args).await,

@@ -91,7 +91,13 @@ async fn record(pid: u32, samples: &Path) -> anyhow::Result<()> {
 fn draw(name: &str, samples: &Path, picture: &Path) -> anyhow::Result<()> {
     let mut command = Command::new("perf");
     command
-        .args(["script", "--no-inline", "--fields", "comm,tid,time,event,ip,sym,dso", "--input"])
+        .args([
+            "script",
+            "--no-inline",
+            "--fields",
+            "comm,tid,time,event,ip,sym,dso",
+            "--input",
+        ])
         .arg(samples)
         .stderr(Stdio::null());
     let script = command.output().context("perf (linux-perf)")?;

@@ -7,7 +7,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -25,13 +24,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::line::{Busy, Line, Watched};
 use crate::config::limits;
-
-/// After a failed accept (mostly: no file descriptors left), so long before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+use crate::world::accepting::{Bounds, Listens, accept};
 
 /// Where apps connect.
 #[derive(Debug)]
@@ -62,62 +59,46 @@ pub(super) struct RefusedHead(pub(super) u16);
 /// streams and waiting requests end.
 pub async fn serve(listeners: Vec<Listener>, router: Router, shutdown: impl Future<Output = ()>) {
     let closing = CancellationToken::new();
-    let share = limits::CONNECTIONS_MAX / listeners.len().max(1);
+    let bounds = Bounds {
+        most: limits::CONNECTIONS_MAX / listeners.len().max(1),
+        grace: limits::SHUTDOWN_GRACE,
+    };
     let mut ports = JoinSet::new();
     for listener in listeners {
-        ports.spawn(accept(listener, share, router.clone(), closing.clone()));
+        let (router, ending) = (router.clone(), closing.clone());
+        let drive = move |socket| {
+            let (router, closing) = (router.clone(), ending.clone());
+            async move {
+                match socket {
+                    Socket::Tcp(socket) => drive(socket, router, closing).await,
+                    Socket::Unix(socket) => drive(socket, router, closing).await,
+                }
+            }
+        };
+        ports.spawn(accept(listener, bounds, closing.clone(), drive));
     }
     shutdown.await;
     closing.cancel();
     while ports.join_next().await.is_some() {}
 }
 
-enum Socket {
+/// A connection of an app.
+#[derive(Debug)]
+pub enum Socket {
+    /// To a TCP port.
     Tcp(TcpStream),
+    /// To a Unix socket.
     Unix(UnixStream),
 }
 
-impl Listener {
+impl Listens for Listener {
+    type Socket = Socket;
+
     async fn accept(&self) -> io::Result<Socket> {
         match self {
-            Self::Tcp(listener) => {
-                let (socket, _) = listener.accept().await?;
-                // Without it a small answer may wait 40 ms for the peer's delayed acknowledgement.
-                socket.set_nodelay(true)?;
-                Ok(Socket::Tcp(socket))
-            }
+            Self::Tcp(listener) => Listens::accept(listener).await.map(Socket::Tcp),
             Self::Unix(listener) => Ok(Socket::Unix(listener.accept().await?.0)),
         }
-    }
-}
-
-async fn accept(listener: Listener, most: usize, router: Router, closing: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = closing.cancelled() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            socket = listener.accept(), if connections.len() < most => match socket {
-                Ok(Socket::Tcp(socket)) => {
-                    connections.spawn(drive(socket, router.clone(), closing.clone()));
-                }
-                Ok(Socket::Unix(socket)) => {
-                    connections.spawn(drive(socket, router.clone(), closing.clone()));
-                }
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits::SHUTDOWN_GRACE, rest)
-        .await
-        .is_err()
-    {
-        debug!("connections were still open at the end of the shutdown's grace");
     }
 }
 

@@ -22,12 +22,11 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::api_server::ApiServer;
 use super::certificate::{Authorities, Certificate};
@@ -37,6 +36,7 @@ use super::problem::{Kind, Problem};
 use super::review::{self, Request as Review};
 use super::settings::{Settings, Trust};
 use super::version::Version;
+use crate::world::accepting::{Bounds, accept};
 
 /// From a review's head to its answer: the API server waits for 5 s, some of which the network takes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -48,8 +48,6 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const CONNECTIONS_MAX: usize = 512;
 /// For a TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
-/// After a failed accept (mostly: no file descriptors left), so long before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After the listeners are closed, reviews under way have so long.
 const CLOSE_WITHIN: Duration = Duration::from_secs(4);
 
@@ -93,11 +91,17 @@ pub async fn serve(config: Config, listeners: Vec<TcpListener>, ends: Ends) {
         leaving: ends.leaving,
     });
     let certificate = &config.certificate;
-    let share = CONNECTIONS_MAX / listeners.len().max(1);
+    let bounds = Bounds {
+        most: CONNECTIONS_MAX / listeners.len().max(1),
+        grace: CLOSE_WITHIN,
+    };
     let router = router(Arc::clone(&shared));
     let accepting = future::join_all(listeners.into_iter().map(|listener| {
-        let closing = ends.closing.clone();
-        accept(listener, share, certificate, router.clone(), closing)
+        accept(listener, bounds, ends.closing.clone(), |socket| {
+            // The one of now; its predecessors live on in the connections that they have begun.
+            let tls = certificate.now();
+            drive(socket, tls, router.clone(), ends.closing.clone())
+        })
     }));
     let following = async {
         let authorities = async {
@@ -194,38 +198,6 @@ fn log(review: &Review, decision: &Decision) {
         warnings = ?decision.warnings,
         "reviewed a pod"
     );
-}
-
-async fn accept(
-    listener: TcpListener,
-    most: usize,
-    certificate: &Certificate,
-    router: Router,
-    closing: CancellationToken,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = closing.cancelled() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            socket = listener.accept(), if connections.len() < most => match socket {
-                Ok((socket, _)) => {
-                    // The one of now; its predecessors live on in the connections that they have begun.
-                    let tls = certificate.now();
-                    connections.spawn(drive(socket, tls, router.clone(), closing.clone()));
-                }
-                Err(error) => {
-                    warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    let rest = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(CLOSE_WITHIN, rest).await.is_err() {
-        debug!("connections were still open at the end of the shutdown's grace");
-    }
 }
 
 /// One connection, from the handshake to its end.

@@ -19,6 +19,7 @@ use super::caller::{Caller, Connection, Io};
 use super::credentials::{Changes, Credentials};
 use super::identity;
 pub use super::material::Guests;
+use crate::world::accepting::ACCEPT_PAUSE;
 
 /// Connections at a time: each sidecar has one to each node, and each costs some 40 KiB with TLS.
 pub const CONNECTIONS_MAX: usize = 32_768;
@@ -26,8 +27,6 @@ pub const CONNECTIONS_MAX: usize = 32_768;
 const HANDSHAKES_MAX: usize = 1_024;
 /// A caller that takes longer for its handshake is gone, or means no good.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// After a failed accept (mostly: no file descriptors left), so long before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a listener speaks TLS.
 #[derive(Debug)]

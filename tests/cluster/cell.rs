@@ -1,23 +1,20 @@
 //! Real core processes on this machine, each with ports of its own, killed when dropped.
 //! In: which nodes to start and how. Out: their operators' HTTP. Never: a process left behind.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sidelock::world::clock::{BootClock, Clock};
 
+#[path = "../support/ports.rs"]
+mod ports;
+
+use ports::free_port;
+
 /// Longest that anything waited for may take; a loaded machine needs some of it.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Below Linux's default range for outgoing connections, which begins at 32768: a connection that took the
-/// port of a node between two of its runs would keep it from starting.
-const PORTS: u16 = 12_000;
-/// How many of them there are.
-const WIDTH: u16 = 20_000;
-
 /// Nodes of one cell, whether running or not.
 pub struct Cell {
     dir: tempfile::TempDir,
@@ -332,20 +329,5 @@ pub async fn until<T>(
         );
         // Between two looks at another process there is no event to await.
         tokio::time::sleep(Duration::from_millis(30)).await;
-    }
-}
-
-/// A port that nobody listens on, now or between two runs of the node that gets it: from below the range
-/// out of which the kernel numbers outgoing connections, each handed out once.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % WIDTH;
-        // Another process that tests at the same time starts elsewhere, most likely.
-        let start = u16::try_from(std::process::id() % u32::from(WIDTH)).unwrap_or(0);
-        let port = PORTS + (start + step) % WIDTH;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
     }
 }

@@ -1,11 +1,15 @@
 //! A core node and sidecars as processes of their own, which send what they tell to a collector.
 //! In: the environment for them. Out: URLs. Never: a process left behind.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+#[path = "../support/ports.rs"]
+mod ports;
+
+use ports::free_port;
 
 /// Longest that a process may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -170,9 +174,4 @@ impl Drop for Processes {
 /// An exclusive claim on this lock, which waits for so long.
 pub fn waiting(lock: &str, wait_ms: u64) -> Value {
     json!({"lock": lock, "wait_ms": wait_ms, "ttl_ms": 60_000})
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }

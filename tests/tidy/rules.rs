@@ -28,7 +28,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("views", &["table"]), // shown by core and api, which must not see each other
     ("config", &["table", "world"]),
     ("tls", &["config", "world"]),
-    ("injector", &["config", "tls"]),
+    ("injector", &["config", "tls", "world"]),
     (
         "core",
         &[

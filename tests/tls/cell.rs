@@ -2,7 +2,6 @@
 //! In: who gets which certificate. Out: URLs, answers. Never: a process left behind.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +11,11 @@ use serde_json::{Value, json};
 use sidelock::tls::credentials::{Credentials, Files};
 use sidelock::tls::http;
 use sidelock::tls::issue::{Authority, Subject};
+
+#[path = "../support/ports.rs"]
+mod ports;
+
+use ports::free_port;
 
 /// Longest that anything waited for may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -359,14 +363,4 @@ pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     };
     let seen = tokio::time::timeout(PATIENCE, looking).await;
     seen.unwrap_or_else(|_| panic!("{what} did not come"))
-}
-
-/// Below the range out of which the kernel numbers outgoing connections.
-fn free_port() -> u16 {
-    loop {
-        let port = rand::random_range(12_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }

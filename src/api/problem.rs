@@ -309,7 +309,8 @@ impl From<Unavailable> for Problem {
             Unavailable::CoreUnreachable { retry_after } => {
                 Self::new(Code::CoreUnreachable, detail).after(retry_after)
             }
-            Unavailable::Jeopardy { retry_after } => {
+            // Its keeper is in jeopardy, or will be.
+            Unavailable::Jeopardy { retry_after } | Unavailable::NoDelegate { retry_after } => {
                 Self::new(Code::Jeopardy, detail).after(retry_after)
             }
             Unavailable::SessionLost { retry_after } => {

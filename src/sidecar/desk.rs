@@ -238,6 +238,14 @@ impl Desk {
         self.granted + self.queued
     }
 
+    /// Claims that are over for their apps, and hold on for their `min_hold`. Looks at all that is remembered.
+    pub fn lingering(&self) -> u64 {
+        let stages = self.holds.values().map(|hold| &hold.stage);
+        let lingers =
+            |stage: &&Stage| matches!(stage, Stage::Ended(ended) if ended.release_at.is_some());
+        stages.filter(lingers).count() as u64
+    }
+
     /// The newest stream to each node to which one stands.
     pub fn streams(&self) -> impl Iterator<Item = StreamRef> {
         (0..self.links.len()).filter_map(|node| self.stream_of(node))

@@ -469,6 +469,12 @@ pub enum Unavailable {
         /// When trying again may make sense.
         retry_after: Duration,
     },
+    /// The sidecar that keeps the lock does not answer, and it alone knows who holds it.
+    #[error("the sidecar that keeps the lock does not answer")]
+    NoDelegate {
+        /// When trying again may make sense.
+        retry_after: Duration,
+    },
     /// The session was lost while the request was under way.
     #[error("the session was lost")]
     SessionLost {

@@ -5,7 +5,9 @@
 use rand::Rng;
 
 use super::desk::{Answer, Desk, Link};
-use super::frame::{FrameIn, LeaderNews, News, OperationNews, RenewalNews, RenewalOutcome};
+use super::frame::{
+    FrameIn, LeaderNews, News, OperationNews, ReadRefusal, RenewalNews, RenewalOutcome,
+};
 use super::handle::{ClaimError, Reason};
 use super::hold::Key;
 use super::outbox::Purpose;
@@ -317,15 +319,23 @@ impl Desk {
     }
 
     fn hear_query(&mut self, now: Instant, stream: StreamRef, news: super::frame::QueryNews) {
-        let linearizable = news.linearizable && news.reply.is_ok();
-        let Some((over, outcome)) = self.reads.answered(stream, news) else {
+        let proof = news.linearizable && news.reply.is_ok();
+        let refused = matches!(
+            news.reply,
+            Err(ReadRefusal::Forbidden | ReadRefusal::Delegate)
+        );
+        let ended = self.reads.answered(stream, news);
+        // Also if nobody waits for the answer any more.
+        if proof {
+            self.proven(now);
+        } else if refused && self.home().is_some() && !self.awaits_quorum() {
+            self.quorum.answered(now);
+        }
+        let Some((over, outcome)) = ended else {
             return;
         };
         if let Some(timer) = over.timer {
             self.wheel.cancel(timer);
-        }
-        if linearizable {
-            self.proven(now);
         }
         let answer = match outcome {
             Outcome::Answered(read) => {
@@ -334,7 +344,7 @@ impl Desk {
             }
             Outcome::Unavailable => Err(self.unavailable()),
             Outcome::Forbidden => Err(super::handle::Unavailable::Forbidden),
-            Outcome::NoDelegate => Err(super::handle::Unavailable::Jeopardy {
+            Outcome::NoDelegate => Err(super::handle::Unavailable::NoDelegate {
                 retry_after: self.estimates.unavailable(&mut self.rng),
             }),
         };
@@ -343,11 +353,14 @@ impl Desk {
 
     /// A majority has just acknowledged something.
     pub(super) fn proven(&mut self, now: Instant) {
-        let more = !self.outbox.is_idle()
-            || self.session.has_open_renewals()
-            || self.reads.has_linearizable();
+        let more = self.awaits_quorum();
         self.quorum.prove(now, more);
         self.settle_stalled(now);
+    }
+
+    /// Whether something is unanswered that a quorum would have answered.
+    fn awaits_quorum(&self) -> bool {
+        !self.outbox.is_idle() || self.session.has_open_renewals() || self.reads.has_pressing()
     }
 
     /// The session is gone; the next opens under a new key.

@@ -65,6 +65,13 @@ impl Quorum {
         self.refusing = false;
     }
 
+    /// The last that was in doubt was answered, though the answer proves nothing.
+    pub fn answered(&mut self, now: Instant) {
+        if !self.is_lost(now) {
+            self.doubt_since = None;
+        }
+    }
+
     /// No quorum was seen for longer than the bound.
     pub fn is_lost(&self, now: Instant) -> bool {
         self.doubt_since

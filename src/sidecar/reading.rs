@@ -43,7 +43,7 @@ impl Desk {
         };
         let timer = self.wheel.set(until, Timer::Read(id));
         self.reads.set_timer(id, timer);
-        if leader && consistency != Consistency::Cached {
+        if self.reads.has_pressing() {
             self.quorum.doubt(now);
         }
         Now::Later(caller)

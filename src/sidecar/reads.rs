@@ -70,6 +70,9 @@ pub struct Reads {
     unsent: BTreeSet<u64>,
     /// Of `pending`, what must be current.
     linearizable: BTreeSet<u64>,
+    /// Of `linearizable`, what is answered at once if there is a quorum: that a watched lock does not change
+    /// proves nothing.
+    pressing: BTreeSet<u64>,
 }
 
 impl Reads {
@@ -90,6 +93,12 @@ impl Reads {
             Consistency::Available => (leader_known, leader_known),
             Consistency::Cached => (false, false),
         };
+        if linearizable {
+            self.linearizable.insert(self.last);
+            if !ask.waits() {
+                self.pressing.insert(self.last);
+            }
+        }
         self.pending.insert(
             self.last,
             Pending {
@@ -104,9 +113,6 @@ impl Reads {
             },
         );
         self.unsent.insert(self.last);
-        if linearizable {
-            self.linearizable.insert(self.last);
-        }
         Some(self.last)
     }
 
@@ -117,9 +123,9 @@ impl Reads {
         }
     }
 
-    /// Whether one that needs a quorum is unanswered.
-    pub fn has_linearizable(&self) -> bool {
-        !self.linearizable.is_empty()
+    /// Whether one is unanswered that a quorum would have answered.
+    pub fn has_pressing(&self) -> bool {
+        !self.pressing.is_empty()
     }
 
     /// Whether something would be sent to this node.
@@ -204,6 +210,7 @@ impl Reads {
     /// There is no quorum: what may fall back does. Answers what may not.
     pub fn quorum_lost(&mut self) -> Vec<Over> {
         let mut refused = Vec::new();
+        self.pressing.clear();
         for id in std::mem::take(&mut self.linearizable) {
             let Some(read) = self.pending.get_mut(&id) else {
                 continue;
@@ -259,6 +266,7 @@ impl Reads {
         if read.linearizable && read.may_fall_back {
             read.fall_back();
             self.linearizable.remove(&id);
+            self.pressing.remove(&id);
         } else {
             read.refused_by = Some(stream);
         }
@@ -268,6 +276,7 @@ impl Reads {
         let read = self.pending.remove(&id)?;
         self.unsent.remove(&id);
         self.linearizable.remove(&id);
+        self.pressing.remove(&id);
         Some(Over {
             caller: read.caller,
             timer: read.timer,

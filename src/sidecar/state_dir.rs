@@ -19,10 +19,11 @@ use crate::wire::state;
 
 /// The form of the file; another one is not read.
 const FORMAT: u32 = 2;
-/// Below this the file is not written anew.
-const REWRITE_FROM: u64 = 1 << 20;
+/// Below this the file is not written anew. Small, as is the next: an injected sidecar's directory is memory of
+/// 1 MiB, where for a moment the old file and the new one have to be side by side.
+const REWRITE_FROM: u64 = 1 << 17;
 /// It is written anew when it has grown to so many times its size after the last time.
-const REWRITE_GROWTH: u64 = 4;
+const REWRITE_GROWTH: u64 = 2;
 /// The file's name.
 const CLAIMS: &str = "claims";
 /// Before each record: its length, the checksum of those bytes, and that of the record. A length that may be

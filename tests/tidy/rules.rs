@@ -215,10 +215,10 @@ const SHELLS: &[&str] = &[
     "src/core/rocks.rs",    // its thread syncs the other column families
     "src/core/snapshot.rs", // one thread for each snapshot, beside apply
     "src/sidecar/driver.rs",
-    "src/api/serve.rs",       // a task for each connection
+    "src/world/accepting.rs", // a task for each connection
+    "src/api/serve.rs",       // a task for each port
     "src/tls/accept.rs",      // a task for each handshake
     "src/tls/http.rs",        // a task for each connection of a command
-    "src/injector/server.rs", // a task for each connection
     "loadtest/",              // workers, who end with their run
 ];
 

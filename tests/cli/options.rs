@@ -190,6 +190,27 @@ fn wrong_usage_exits_with_64_and_help_with_0() {
 }
 
 #[test]
+fn a_redirect_to_nobody_names_nobody_and_who_sent_there() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        assert_ne!(stream.read(&mut [0; 4096]).expect("a request"), 0);
+        let head = "HTTP/1.1 307 X\r\nconnection: close\r\ncontent-length: 0";
+        let to = "http://127.0.0.3:1/v1/cluster/transfer";
+        write!(stream, "{head}\r\nlocation: {to}\r\n\r\n").expect("it reads");
+    });
+    let output = sidelock()
+        .args(["cluster", "transfer", "--core-url", &url])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    let said = format!("the core at http://127.0.0.3:1, to which {url} redirected: ");
+    assert!(text(&output).contains(&said), "{}", text(&output));
+}
+
+#[test]
 fn completion_names_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let output = sidelock()

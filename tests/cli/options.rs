@@ -225,3 +225,15 @@ fn completion_names_every_command() {
         }
     }
 }
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    for arguments in [&["completion", "bash"][..], &["version"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = sidelock().args(arguments).stdout(writer).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert_eq!(text(&output), "");
+    }
+}

@@ -56,6 +56,8 @@ impl SidecarUrl {
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    /// As it was given, for people: of a socket, `base` tells nothing.
+    named: String,
     /// "sidecar" or "core", for people.
     whom: &'static str,
     /// Has what is shown with each request, read each time: tokens are replaced.
@@ -98,15 +100,12 @@ impl Client {
             }
             None => (builder, url.trim_end_matches('/').to_owned()),
         };
-        let scheme = if credentials.is_some() {
-            "https://"
-        } else {
-            "http://"
+        let scheme = match credentials {
+            Some(_) => "https://",
+            None => "http://",
         };
         if !base.starts_with(scheme) {
-            return Err(Failure::usage(format_args!(
-                "{url:?} is neither {scheme}HOST:PORT nor unix:PATH"
-            )));
+            return Err(wrong_scheme(url, whom, scheme));
         }
         let http = builder
             .connect_timeout(Duration::from_secs(3))
@@ -115,6 +114,7 @@ impl Client {
         Ok(Self {
             http,
             base,
+            named: url.trim_end_matches('/').to_owned(),
             whom,
             token_file: None,
             credentials: credentials.cloned(),
@@ -190,16 +190,36 @@ impl Client {
     }
 
     fn unreachable(&self, redirected: Option<&Uri>, why: &dyn std::fmt::Display) -> Refusal {
-        let (whom, base) = (self.whom, &self.base);
+        let (whom, named) = (self.whom, &self.named);
         let at = match redirected {
             Some(to) => {
                 let scheme = to.scheme_str().unwrap_or_default();
                 let authority = to.authority().map_or("", |authority| authority.as_str());
-                format!("{scheme}://{authority}, to which {base} redirected")
+                format!("{scheme}://{authority}, to which {named} redirected")
             }
-            None => base.clone(),
+            None => named.clone(),
         };
         Refusal::Unreachable(format!("no answer from the {whom} at {at}: {why}"))
+    }
+}
+
+/// Says which flags are missing or too many, where it is that.
+fn wrong_scheme(url: &str, whom: &str, scheme: &str) -> Failure {
+    let secured = scheme == "https://";
+    match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+        "https" if whom == "sidecar" => Failure::usage(format_args!(
+            "{url:?}: a sidecar is asked in plain HTTP, at http://HOST:PORT or unix:PATH"
+        )),
+        "https" => Failure::usage(format_args!(
+            "{url:?} needs --tls-ca, for whom to trust, and --tls-cert and --tls-key if it asks who we are"
+        )),
+        "http" | "unix" if secured => Failure::usage(format_args!(
+            "{url:?} is not https://HOST:PORT, which --tls-ca asks for"
+        )),
+        _ if secured => Failure::usage(format_args!("{url:?} is not https://HOST:PORT")),
+        _ => Failure::usage(format_args!(
+            "{url:?} is neither http://HOST:PORT nor unix:PATH"
+        )),
     }
 }
 

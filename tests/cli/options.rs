@@ -211,6 +211,33 @@ fn a_redirect_to_nobody_names_nobody_and_who_sent_there() {
 }
 
 #[test]
+fn who_cannot_be_asked_is_told_as_it_was_given() {
+    for (arguments, code, word) in [
+        (
+            &["cluster", "status", "--core-url", "https://a:1"][..],
+            64,
+            "--tls-ca",
+        ),
+        (&["healthcheck", "https://127.0.0.1:1"], 64, "--tls-ca"),
+        (
+            &["claims", "list", "--url", "https://a:1"],
+            64,
+            "plain HTTP",
+        ),
+        (
+            &["claims", "list", "--url", "unix:/nowhere/socket"],
+            69,
+            "unix:/nowhere/socket",
+        ),
+    ] {
+        let output = sidelock().args(arguments).output().expect("it runs");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn completion_names_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let output = sidelock()

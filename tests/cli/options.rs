@@ -147,6 +147,21 @@ fn certificates_are_made_once() {
 }
 
 #[test]
+fn certificates_with_one_name_are_refused_before_any_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("tls");
+    for clash in ["core", "ca", "core-key", "a/till,b/till", "a,a", "a/"] {
+        let mut command = sidelock();
+        let command = command
+            .args(["certs", "--sidecar", clash, "--out"])
+            .arg(&out);
+        let output = command.output().expect("it runs");
+        assert_eq!(output.status.code(), Some(64), "{clash}: {}", text(&output));
+        assert!(!out.exists(), "{clash}");
+    }
+}
+
+#[test]
 fn wrong_usage_exits_with_64_and_help_with_0() {
     for arguments in [
         &[][..],

@@ -77,6 +77,24 @@ fn a_file_supplies_required_options_lists_and_switches() {
 }
 
 #[test]
+fn peers_differ_in_place_and_address() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    for (peers, word) in [
+        ("1=a:1,1=b:1", "node 1 is named twice"),
+        ("1=a:1,2=a:1", "nodes 1 and 2 have the same address"),
+    ] {
+        let mut command = sidelock();
+        let command = command.args(["core", "--node-id", "1", "--peers", peers]);
+        let output = command.arg("--data-dir").arg(&data).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(64), "{}", text(&output));
+        assert!(text(&output).contains(word), "{}", text(&output));
+        assert!(!data.exists(), "nothing was opened");
+    }
+}
+
+#[test]
 fn the_file_of_the_environment_is_that_of_a_server_and_of_the_tools_beside_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("sidecar.yaml");
@@ -178,6 +196,8 @@ fn wrong_usage_exits_with_64_and_help_with_0() {
         &["sidecar", "--core", "nowhere"],
         &["dev", "--http", "5625"],
         &["cluster", "add", "one"],
+        &["cluster", "add", "0"],
+        &["cluster", "transfer", "0"],
     ] {
         let output = sidelock().args(arguments).output().expect("it runs");
         assert_eq!(

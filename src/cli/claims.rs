@@ -10,7 +10,7 @@ use super::{locks, print};
 /// The verbs.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// List the claims that this sidecar knows, ended ones for a while too
+    /// List the claims of this sidecar that hold or wait
     List(List),
 }
 

@@ -9,10 +9,12 @@ use std::time::Duration;
 use ::http::Uri;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::exit::{self, Failure};
+use super::worth::Old;
 use crate::tls::credentials::Credentials;
 use crate::tls::http;
 
@@ -126,6 +128,12 @@ impl Client {
         self.call(Method::GET, path, None, PATIENCE).await
     }
 
+    /// Asks, and tells how old the answer may be.
+    pub async fn read(&self, path: &str) -> Result<(Value, Option<Old>), Refusal> {
+        let (headers, body) = self.ask(Method::GET, path, None, PATIENCE).await?;
+        Ok((body, Old::of_headers(&headers)))
+    }
+
     /// Asks; waits at most `patience`. An empty answer is `Value::Null`.
     pub async fn call(
         &self,
@@ -134,6 +142,17 @@ impl Client {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Value, Refusal> {
+        let (_headers, body) = self.ask(method, path, body, patience).await?;
+        Ok(body)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> Result<(HeaderMap, Value), Refusal> {
         let first: Uri = format!("{}{path}", self.base)
             .parse()
             .map_err(|error| self.unreachable(None, &error))?;
@@ -146,7 +165,9 @@ impl Client {
             match &self.credentials {
                 Some(credentials) => {
                     let body = body.map(|body| body.to_string().into_bytes());
-                    http::ask(credentials, method, &mut to, body.as_deref()).await
+                    let asked = http::ask(credentials, method, &mut to, body.as_deref()).await;
+                    // Only a sidecar's headers say what is not in the body.
+                    asked.map(|(status, bytes)| (status, HeaderMap::new(), bytes))
                 }
                 None => self.ask_plain(method, &mut to, body, token).await,
             }
@@ -154,7 +175,7 @@ impl Client {
         let asked = tokio::time::timeout(patience, asked).await;
         let redirected = Some(&to).filter(|to| **to != first);
         match asked {
-            Ok(Ok((status, bytes))) => answered(status, &bytes),
+            Ok(Ok((status, headers, bytes))) => Ok((headers, answered(status, &bytes)?)),
             Ok(Err(error)) => Err(self.unreachable(redirected, &error)),
             Err(_elapsed) => Err(self.unreachable(redirected, &"no answer in time")),
         }
@@ -167,7 +188,7 @@ impl Client {
         to: &mut Uri,
         body: Option<&Value>,
         mut token: Option<String>,
-    ) -> io::Result<(StatusCode, Bytes)> {
+    ) -> io::Result<(StatusCode, HeaderMap, Bytes)> {
         for _ in 0..=http::REDIRECTS_MAX {
             let mut request = self.http.request(method.clone(), to.to_string());
             if let Some(token) = token.take() {
@@ -180,9 +201,9 @@ impl Client {
             match http::redirect(response.status(), response.headers()) {
                 Some(next) => *to = next,
                 None => {
-                    let status = response.status();
+                    let (status, headers) = (response.status(), response.headers().clone());
                     let bytes = response.bytes().await;
-                    return Ok((status, bytes.map_err(|error| innermost(&error))?));
+                    return Ok((status, headers, bytes.map_err(|error| innermost(&error))?));
                 }
             }
         }

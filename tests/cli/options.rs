@@ -197,6 +197,8 @@ fn wrong_usage_exits_with_64_and_help_with_0() {
         &["dev", "--http", "5625"],
         &["cluster", "add", "one"],
         &["cluster", "add", "0"],
+        &["locks", "list", "--limit", "0"],
+        &["claims", "list", "--limit", "0"],
         &["cluster", "transfer", "0"],
     ] {
         let output = sidelock().args(arguments).output().expect("it runs");

@@ -125,7 +125,7 @@ fn the_file_of_the_environment_is_that_of_a_server_and_of_the_tools_beside_it() 
 }
 
 #[test]
-fn a_switch_that_the_environment_turns_off_is_off() {
+fn a_switch_of_the_environment_is_a_yes_or_a_no() {
     let directory = tempfile::tempdir().expect("a directory");
     let started = |switch: &str| {
         let output = sidelock()
@@ -139,7 +139,10 @@ fn a_switch_that_the_environment_turns_off_is_off() {
         assert_eq!(output.status.code(), Some(64), "{}", text(&output));
         text(&output)
     };
-    assert!(started("false").contains("none.pem"));
+    for switch in ["false", "0", "no", "true", "1", "yes"] {
+        assert!(started(switch).contains("none.pem"), "{switch}");
+    }
+    assert!(started("perhaps").contains("not a boolean"));
 }
 
 #[test]

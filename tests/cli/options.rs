@@ -8,6 +8,22 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Where somebody gives this answer, once.
+fn played(head: &'static str, body: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        assert_ne!(stream.read(&mut [0; 4096]).expect("a request"), 0);
+        let rest = format!("connection: close\r\ncontent-length: {}", body.len());
+        write!(stream, "HTTP/1.1 {head}\r\n{rest}\r\n\r\n{body}").expect("it reads");
+        // Open until the other side closes.
+        stream.read_to_end(&mut Vec::new()).ok();
+    });
+    url
+}
+
 #[test]
 fn definition_is_sound_and_no_flag_ends_in_port() {
     let command = sidelock::cli::command();
@@ -231,16 +247,10 @@ fn wrong_usage_exits_with_64_and_help_with_0() {
 
 #[test]
 fn a_redirect_to_nobody_names_nobody_and_who_sent_there() {
-    use std::io::{Read, Write};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a connection");
-        assert_ne!(stream.read(&mut [0; 4096]).expect("a request"), 0);
-        let head = "HTTP/1.1 307 X\r\nconnection: close\r\ncontent-length: 0";
-        let to = "http://127.0.0.3:1/v1/cluster/transfer";
-        write!(stream, "{head}\r\nlocation: {to}\r\n\r\n").expect("it reads");
-    });
+    let url = played(
+        "307 X\r\nlocation: http://127.0.0.3:1/v1/cluster/transfer",
+        "",
+    );
     let output = sidelock()
         .args(["cluster", "transfer", "--core-url", &url])
         .output()
@@ -248,6 +258,17 @@ fn a_redirect_to_nobody_names_nobody_and_who_sent_there() {
     assert_eq!(output.status.code(), Some(69), "{}", text(&output));
     let said = format!("the core at http://127.0.0.3:1, to which {url} redirected: ");
     assert!(text(&output).contains(&said), "{}", text(&output));
+}
+
+#[test]
+fn a_list_that_is_not_current_says_so() {
+    let head = "200 OK\r\nsidelock-consistency: cached\r\nage: 3";
+    let url = played(head, "{\"items\":[]}");
+    let output = sidelock().args(["locks", "list", "--url", &url]).output();
+    let output = output.expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let said = "this answer is cached, at most 3.0 s old";
+    assert!(text(&output).contains(said), "{}", text(&output));
 }
 
 #[test]

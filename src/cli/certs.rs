@@ -1,6 +1,7 @@
 //! `sidelock certs`: an authority and certificates for a try-out.
 //! In: names, a folder. Out: PEM files there. Never: a file that was there before written over.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -27,7 +28,8 @@ pub struct Args {
         default_value = "localhost,127.0.0.1,::1"
     )]
     host: Vec<String>,
-    /// Sidecars and operators; one that has a scheme, as spiffe://example.org/ns/shop/sa/till, is called by its last part
+    /// Sidecars and operators; one that has slashes, as spiffe://example.org/ns/shop/sa/till, is called by its last
+    /// part: NAME
     #[arg(
         long,
         value_name = "IDENTITY,...",
@@ -56,6 +58,7 @@ pub fn run(args: Args) -> Outcome {
     for identity in args.sidecar {
         named.push(sidecar(&identity));
     }
+    check_names(&named)?;
     let all_there = named.iter().all(|(file, _)| is_there(&args.out, file));
     if args.if_absent && all_there && is_there(&args.out, "ca") {
         return Ok(OK);
@@ -69,8 +72,9 @@ pub fn run(args: Args) -> Outcome {
     for (file, subject) in named {
         let Issued { pem, key_pem, .. } =
             authority.issue(&subject).map_err(|error| failed(&error))?;
-        write(&args.out, &format!("{file}.pem"), &pem, 0o644)?;
-        write(&args.out, &format!("{file}-key.pem"), &key_pem, 0o600)?;
+        let [certificate, key] = files(&file);
+        write(&args.out, &certificate, &pem, 0o644)?;
+        write(&args.out, &key, &key_pem, 0o600)?;
     }
     print::line(&format!(
         "wrote an authority and certificates to {}",
@@ -79,10 +83,32 @@ pub fn run(args: Args) -> Outcome {
     Ok(OK)
 }
 
-/// Whether a certificate and its key are there.
+/// Refuses what would be written to one file twice, before anything is written.
+fn check_names(named: &[(String, Subject)]) -> Result<(), Failure> {
+    let mut taken = HashSet::from(files("ca"));
+    for (file, _) in named {
+        if file.is_empty() {
+            let text = "--sidecar: an identity without a last part has no name for its files";
+            return Err(Failure::usage(text));
+        }
+        if let Some(twice) = files(file).into_iter().find(|name| taken.contains(name)) {
+            return Err(Failure::usage(format_args!(
+                "--sidecar: {twice} would be written twice: give each its own last part, and none \"core\" or \"ca\""
+            )));
+        }
+        taken.extend(files(file));
+    }
+    Ok(())
+}
+
+/// A certificate and its key.
+fn files(file: &str) -> [String; 2] {
+    [format!("{file}.pem"), format!("{file}-key.pem")]
+}
+
+/// Whether both are there.
 fn is_there(dir: &Path, file: &str) -> bool {
-    let pair = [format!("{file}.pem"), format!("{file}-key.pem")];
-    pair.iter().all(|name| dir.join(name).exists())
+    files(file).iter().all(|name| dir.join(name).exists())
 }
 
 /// The name of its files, and who it is.

@@ -1,6 +1,8 @@
 //! `sidelock claims list`: the claims of one sidecar.
 //! In: its URL. Out: a table or JSON. Never: a claim of another sidecar; locks show those.
 
+use std::num::NonZeroUsize;
+
 use serde_json::{Value, json};
 
 use super::client::SidecarUrl;
@@ -10,7 +12,7 @@ use super::{locks, print};
 /// The verbs.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// List the claims that this sidecar knows, ended ones for a while too
+    /// List the claims of this sidecar that hold or wait
     List(List),
 }
 
@@ -23,8 +25,8 @@ pub struct List {
     #[arg(long)]
     json: bool,
     /// At most so many
-    #[arg(long, default_value_t = 1000)]
-    limit: usize,
+    #[arg(long, default_value = "1000")]
+    limit: NonZeroUsize,
 }
 
 /// Runs one of the verbs.
@@ -36,7 +38,7 @@ pub async fn run(command: Command) -> Outcome {
 
 async fn list(args: List) -> Outcome {
     let client = args.sidecar.client()?;
-    let items = locks::pages(&client, "/v1/claims", "", args.limit).await?;
+    let items = locks::pages(&client, "/v1/claims", "", args.limit.get()).await?;
     if args.json {
         return print::json(&json!({ "items": items }));
     }

@@ -2,14 +2,19 @@
 //! In: a base URL, a path, a JSON body. Out: JSON, or a refusal by its code.
 //! Never: a proxy, a retry, a decision by status number: problems carry a `code` for that.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::http::Uri;
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Method;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::exit::{self, Failure};
+use super::worth::Old;
 use crate::tls::credentials::Credentials;
 use crate::tls::http;
 
@@ -53,6 +58,8 @@ impl SidecarUrl {
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    /// As it was given, for people: of a socket, `base` tells nothing.
+    named: String,
     /// "sidecar" or "core", for people.
     whom: &'static str,
     /// Has what is shown with each request, read each time: tokens are replaced.
@@ -85,7 +92,9 @@ impl Client {
         credentials: Option<&Credentials>,
     ) -> Result<Self, Failure> {
         // The environment's proxies are for the world outside; sidecar and cores are inside.
-        let builder = reqwest::Client::builder().no_proxy();
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
         let (builder, base) = match url.strip_prefix("unix:") {
             Some(path) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
@@ -93,15 +102,12 @@ impl Client {
             }
             None => (builder, url.trim_end_matches('/').to_owned()),
         };
-        let scheme = if credentials.is_some() {
-            "https://"
-        } else {
-            "http://"
+        let scheme = match credentials {
+            Some(_) => "https://",
+            None => "http://",
         };
         if !base.starts_with(scheme) {
-            return Err(Failure::usage(format_args!(
-                "{url:?} is neither {scheme}HOST:PORT nor unix:PATH"
-            )));
+            return Err(wrong_scheme(url, whom, scheme));
         }
         let http = builder
             .connect_timeout(Duration::from_secs(3))
@@ -110,6 +116,7 @@ impl Client {
         Ok(Self {
             http,
             base,
+            named: url.trim_end_matches('/').to_owned(),
             whom,
             token_file: None,
             credentials: credentials.cloned(),
@@ -121,6 +128,12 @@ impl Client {
         self.call(Method::GET, path, None, PATIENCE).await
     }
 
+    /// Asks, and tells how old the answer may be.
+    pub async fn read(&self, path: &str) -> Result<(Value, Option<Old>), Refusal> {
+        let (headers, body) = self.ask(Method::GET, path, None, PATIENCE).await?;
+        Ok((body, Old::of_headers(&headers)))
+    }
+
     /// Asks; waits at most `patience`. An empty answer is `Value::Null`.
     pub async fn call(
         &self,
@@ -129,69 +142,115 @@ impl Client {
         body: Option<&Value>,
         patience: Duration,
     ) -> Result<Value, Refusal> {
-        if let Some(credentials) = &self.credentials {
-            return self
-                .call_secured(credentials, method, path, body, patience)
-                .await;
-        }
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.base))
-            .timeout(patience);
-        if let Some(path) = &self.token_file {
-            request = request.bearer_auth(token(path).await?);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        let good = response.status().is_success();
-        let status = response.status();
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        answered(good, &status.to_string(), &bytes)
+        let (_headers, body) = self.ask(method, path, body, patience).await?;
+        Ok(body)
     }
 
-    async fn call_secured(
+    async fn ask(
         &self,
-        credentials: &Credentials,
         method: Method,
         path: &str,
         body: Option<&Value>,
         patience: Duration,
-    ) -> Result<Value, Refusal> {
-        let url = format!("{}{path}", self.base);
-        let body = body.map(|body| body.to_string().into_bytes());
-        let asked = http::ask(credentials, method, &url, body.as_deref());
-        let silent = |why: &dyn std::fmt::Display| {
-            let (whom, base) = (self.whom, &self.base);
-            Refusal::Unreachable(format!("no answer from the {whom} at {base}: {why}"))
+    ) -> Result<(HeaderMap, Value), Refusal> {
+        let first: Uri = format!("{}{path}", self.base)
+            .parse()
+            .map_err(|error| self.unreachable(None, &error))?;
+        let token = match &self.token_file {
+            Some(path) => Some(token(path).await?),
+            None => None,
         };
-        match tokio::time::timeout(patience, asked).await {
-            Ok(Ok((status, bytes))) => {
-                answered((200..300).contains(&status), &status.to_string(), &bytes)
+        let mut to = first.clone();
+        let asked = async {
+            match &self.credentials {
+                Some(credentials) => {
+                    let body = body.map(|body| body.to_string().into_bytes());
+                    let asked = http::ask(credentials, method, &mut to, body.as_deref()).await;
+                    // Only a sidecar's headers say what is not in the body.
+                    asked.map(|(status, bytes)| (status, HeaderMap::new(), bytes))
+                }
+                None => self.ask_plain(method, &mut to, body, token).await,
             }
-            Ok(Err(error)) => Err(silent(&error)),
-            Err(_elapsed) => Err(silent(&"no answer in time")),
+        };
+        let asked = tokio::time::timeout(patience, asked).await;
+        let redirected = Some(&to).filter(|to| **to != first);
+        match asked {
+            Ok(Ok((status, headers, bytes))) => Ok((headers, answered(status, &bytes)?)),
+            Ok(Err(error)) => Err(self.unreachable(redirected, &error)),
+            Err(_elapsed) => Err(self.unreachable(redirected, &"no answer in time")),
         }
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Refusal {
-        // The innermost cause is the one that people understand: "Connection refused".
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
+    /// Follows redirects itself, so that `to` tells who was asked last. The token is for the first one only.
+    async fn ask_plain(
+        &self,
+        method: Method,
+        to: &mut Uri,
+        body: Option<&Value>,
+        mut token: Option<String>,
+    ) -> io::Result<(StatusCode, HeaderMap, Bytes)> {
+        for _ in 0..=http::REDIRECTS_MAX {
+            let mut request = self.http.request(method.clone(), to.to_string());
+            if let Some(token) = token.take() {
+                request = request.bearer_auth(token);
+            }
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let response = request.send().await.map_err(|error| innermost(&error))?;
+            match http::redirect(response.status(), response.headers()) {
+                Some(next) => *to = next,
+                None => {
+                    let (status, headers) = (response.status(), response.headers().clone());
+                    let bytes = response.bytes().await;
+                    return Ok((status, headers, bytes.map_err(|error| innermost(&error))?));
+                }
+            }
         }
-        Refusal::Unreachable(format!(
-            "no answer from the {} at {}: {cause}",
-            self.whom, self.base
-        ))
+        Err(io::Error::other(http::TOO_MANY))
     }
+
+    fn unreachable(&self, redirected: Option<&Uri>, why: &dyn std::fmt::Display) -> Refusal {
+        let (whom, named) = (self.whom, &self.named);
+        let at = match redirected {
+            Some(to) => {
+                let scheme = to.scheme_str().unwrap_or_default();
+                let authority = to.authority().map_or("", |authority| authority.as_str());
+                format!("{scheme}://{authority}, to which {named} redirected")
+            }
+            None => named.clone(),
+        };
+        Refusal::Unreachable(format!("no answer from the {whom} at {at}: {why}"))
+    }
+}
+
+/// Says which flags are missing or too many, where it is that.
+fn wrong_scheme(url: &str, whom: &str, scheme: &str) -> Failure {
+    let secured = scheme == "https://";
+    match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+        "https" if whom == "sidecar" => Failure::usage(format_args!(
+            "{url:?}: a sidecar is asked in plain HTTP, at http://HOST:PORT or unix:PATH"
+        )),
+        "https" => Failure::usage(format_args!(
+            "{url:?} needs --tls-ca, for whom to trust, and --tls-cert and --tls-key if it asks who we are"
+        )),
+        "http" | "unix" if secured => Failure::usage(format_args!(
+            "{url:?} is not https://HOST:PORT, which --tls-ca asks for"
+        )),
+        _ if secured => Failure::usage(format_args!("{url:?} is not https://HOST:PORT")),
+        _ => Failure::usage(format_args!(
+            "{url:?} is neither http://HOST:PORT nor unix:PATH"
+        )),
+    }
+}
+
+/// The innermost cause is the one that people understand: "Connection refused".
+fn innermost(error: &reqwest::Error) -> io::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    io::Error::other(cause.to_string())
 }
 
 impl Refusal {
@@ -231,11 +290,11 @@ async fn token(path: &Path) -> Result<String, Refusal> {
     Ok(token.trim().to_owned())
 }
 
-fn answered(good: bool, status: &str, bytes: &[u8]) -> Result<Value, Refusal> {
+fn answered(status: StatusCode, bytes: &[u8]) -> Result<Value, Refusal> {
     let value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
-    match good {
+    match status.is_success() {
         true => Ok(value),
-        false => Err(problem(&value, status)),
+        false => Err(problem(&value, &status.to_string())),
     }
 }
 

@@ -47,26 +47,31 @@ enum Verb {
     /// Add a new node as a learner; it was started with --join and waits
     Add {
         /// Its place
+        #[arg(value_parser = clap::value_parser!(u16).range(1..))]
         node: u16,
     },
     /// Make a learner a voter
     Promote {
         /// Its place
+        #[arg(value_parser = clap::value_parser!(u16).range(1..))]
         node: u16,
     },
     /// Remove a node
     Remove {
         /// Its place
+        #[arg(value_parser = clap::value_parser!(u16).range(1..))]
         node: u16,
     },
     /// Admit a node that has lost its disk, in the place of its former self
     Replace {
         /// Its place
+        #[arg(value_parser = clap::value_parser!(u16).range(1..))]
         node: u16,
     },
     /// Let another node lead
     Transfer {
         /// Its place; without it, the one that is furthest
+        #[arg(value_parser = clap::value_parser!(u16).range(1..))]
         node: Option<u16>,
     },
 }

@@ -1,7 +1,8 @@
 //! `sidelock completion SHELL`: the completion script, generated from the arguments themselves.
 //! In: the name of a shell. Out: a script on stdout. Never: a hand-written copy of the flags.
 
-use super::exit::{self, Outcome};
+use super::exit::Outcome;
+use super::print;
 
 /// Arguments of `completion`.
 #[derive(Debug, clap::Args)]
@@ -13,11 +14,7 @@ pub struct Args {
 
 /// Prints the script.
 pub fn run(args: &Args) -> Outcome {
-    clap_complete::generate(
-        args.shell,
-        &mut super::command(),
-        "sidelock",
-        &mut std::io::stdout(),
-    );
-    Ok(exit::OK)
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut super::command(), "sidelock", &mut script);
+    print::line(String::from_utf8_lossy(&script).trim_end())
 }

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::builder::BoolishValueParser;
+
 use super::exit::{self, Failure, Outcome};
 use super::listen::Stop;
 use super::tls::Tls;
@@ -83,7 +85,7 @@ pub struct Args {
     )]
     token_audience: String,
     /// Listen beyond this machine without certificates: whoever reaches the node may take and free every lock
-    #[arg(long, env = "SIDELOCK_INSECURE_PLAINTEXT")]
+    #[arg(long, env = "SIDELOCK_INSECURE_PLAINTEXT", value_parser = BoolishValueParser::new())]
     insecure_plaintext: bool,
 }
 

@@ -13,7 +13,7 @@ use super::args::{Cli, Command, command};
 use super::exit::{self, Failure, Outcome};
 use super::{
     certs, claims, cluster, completion, core, dev, drain, healthcheck, injector, locks, openapi,
-    run, sidecar,
+    print, run, sidecar,
 };
 use crate::config::file::{self, Whose};
 use crate::telemetry::logs;
@@ -80,10 +80,7 @@ fn dispatch(command: Command) -> Outcome {
         Command::Certs(args) => certs::run(args),
         Command::Injector(args) => server("injector", injector::run(args)),
         Command::Healthcheck(args) => client(healthcheck::run(args)),
-        Command::Version => {
-            println!("sidelock {}", env!("CARGO_PKG_VERSION"));
-            Ok(exit::OK)
-        }
+        Command::Version => print::line(concat!("sidelock ", env!("CARGO_PKG_VERSION"))),
         Command::Completion(args) => completion::run(&args),
         Command::Openapi => openapi::run(),
     }

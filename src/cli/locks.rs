@@ -1,11 +1,14 @@
 //! `sidelock locks list|get|why|break|verify`: what operators ask about locks.
 //! In: names, tokens, reasons. Out: tables or JSON of the sidecar's answers. Never: a guess.
 
+use std::num::NonZeroUsize;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, PATIENCE, SidecarUrl, segment};
 use super::exit::{self, Outcome};
+use super::worth::Old;
 use super::{print, why};
 
 /// The verbs.
@@ -68,8 +71,8 @@ pub struct List {
     #[arg(long)]
     state: Option<String>,
     /// At most so many
-    #[arg(long, default_value_t = 1000)]
-    limit: usize,
+    #[arg(long, default_value = "1000")]
+    limit: NonZeroUsize,
 }
 
 /// Arguments of `locks get` and `locks why`.
@@ -124,7 +127,7 @@ async fn list(args: List) -> Outcome {
         query.push_str(&format!("&state={}", segment(state)));
     }
     let client = args.common.client()?;
-    let items = pages(&client, "/v1/locks", &query, args.limit).await?;
+    let items = pages(&client, "/v1/locks", &query, args.limit.get()).await?;
     if args.common.wants_json() {
         return print::json(&json!({ "items": items }));
     }
@@ -154,7 +157,8 @@ fn row(lock: &Value) -> Vec<String> {
     ]
 }
 
-/// Follows `next_cursor` until there are `limit` items or no more.
+/// Follows `next_cursor` until there are `limit` items or no more. Says on stderr if there may be more, and if
+/// they are not current.
 pub async fn pages(
     client: &Client,
     path: &str,
@@ -162,26 +166,36 @@ pub async fn pages(
     limit: usize,
 ) -> Result<Vec<Value>, exit::Failure> {
     let mut items = Vec::new();
-    let mut cursor = String::new();
-    while items.len() < limit {
+    let mut cursor = Some(String::new());
+    let mut oldest = None;
+    while let Some(from) = cursor.take_if(|_| items.len() < limit) {
         let page = (limit - items.len()).min(1000);
-        let answer = client
-            .get(&format!("{path}?{query}&limit={page}{cursor}"))
+        let (answer, old) = client
+            .read(&format!("{path}?{query}&limit={page}{from}"))
             .await?;
+        oldest = Old::older(oldest, old);
         items.extend(answer["items"].as_array().cloned().unwrap_or_default());
-        match answer["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={}", segment(next)),
-            None => break,
-        }
+        let next = answer["next_cursor"].as_str();
+        cursor = next.map(|next| format!("&cursor={}", segment(next)));
+    }
+    if let Some(old) = oldest {
+        print::note(&old.sentence());
+    }
+    if cursor.is_some() {
+        print::note(&format!(
+            "these are the first {limit}, and there may be more: raise --limit"
+        ));
     }
     Ok(items)
 }
 
 async fn get(args: Get) -> Outcome {
     let client = args.common.client()?;
-    let lock = client
-        .get(&format!("/v1/locks/{}", segment(&args.name)))
-        .await?;
+    let path = format!("/v1/locks/{}", segment(&args.name));
+    let lock = client.get(&path).await?;
+    if let Some(old) = Old::of_body(&lock) {
+        print::note(&old.sentence());
+    }
     if args.common.wants_json() {
         return print::json(&lock);
     }

@@ -26,6 +26,7 @@ mod listen;
 mod print;
 mod tls;
 mod why;
+mod worth;
 
 pub use args::command;
 pub use entry::main;

@@ -1,5 +1,5 @@
 //! What commands print: tables for people, JSON for machines.
-//! In: rows or a JSON value. Out: stdout. Never: a control character of somebody's name or text.
+//! In: rows or a JSON value. Out: stdout; notes on stderr. Never: a control character of somebody's name or text.
 
 use std::io::{ErrorKind, Write};
 
@@ -39,6 +39,12 @@ pub fn line(text: &str) -> Outcome {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(exit::OK),
         Err(error) => Err(Failure::new(exit::FAILED, error)),
     }
+}
+
+/// Says something about the answer on stderr, where it is in no program's way.
+pub fn note(text: &str) {
+    // Nobody can be told that nobody reads it.
+    writeln!(std::io::stderr(), "sidelock: {}", clean(text)).ok();
 }
 
 /// A field of an answer as a cell: texts without quotes, nothing for what is absent.

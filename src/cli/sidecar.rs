@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{FAILED, Failure, Outcome};
@@ -58,7 +59,7 @@ pub struct Args {
     )]
     name_prefix: String,
     /// Ask the core for every claim, instead of keeping locks here after their release
-    #[arg(long, env = "SIDELOCK_NO_DELEGATIONS")]
+    #[arg(long, env = "SIDELOCK_NO_DELEGATIONS", value_parser = BoolishValueParser::new())]
     no_delegations: bool,
     /// How long to wait for holders when told to stop
     #[arg(long, value_name = "TIME", env = "SIDELOCK_DRAIN_TIMEOUT", default_value = "20s",
@@ -68,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", env = "SIDELOCK_ADMIN", value_parser = address::socket)]
     admin: Option<SocketAddr>,
     /// Let the apps break locks as well
-    #[arg(long, env = "SIDELOCK_OPERATOR_ROUTES")]
+    #[arg(long, env = "SIDELOCK_OPERATOR_ROUTES", value_parser = BoolishValueParser::new())]
     operator_routes: bool,
     /// Values of the header Host to take besides localhost, 127.0.0.1 and [::1]
     #[arg(

@@ -8,6 +8,7 @@ use super::client::segment;
 use super::exit::Outcome;
 use super::locks::Get;
 use super::print;
+use super::worth::Old;
 
 /// Asks and prints.
 pub async fn run(args: Get) -> Outcome {
@@ -42,12 +43,10 @@ pub async fn run(args: Get) -> Outcome {
         ],
         record,
     )?;
-    let worth = print::cell(&lock["consistency"]);
-    let age = print::millis(&lock["age_ms"]);
-    if worth == "linearizable" {
-        return Ok(super::exit::OK);
+    match Old::of_body(&lock) {
+        Some(old) => print::line(&format!("\n{}", print::clean(&old.sentence()))),
+        None => Ok(super::exit::OK),
     }
-    print::line(&format!("\nthis answer is {worth}, at most {age} old"))
 }
 
 /// A table of its own, unless it would be empty.

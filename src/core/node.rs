@@ -22,7 +22,7 @@ use super::membership::{ChangeError, Members};
 use super::metrics::Measured;
 use super::network::{Home, Network, Peers};
 pub use super::node_config::{Config, StartError};
-use super::node_config::{check_reach, local_config};
+use super::node_config::{check_peers, check_reach, local_config};
 use super::raft_service::Groups;
 use super::service::{Shard, ShardOptions, Shards};
 use super::storage::Storage;
@@ -60,6 +60,7 @@ impl Node {
     /// See [`StartError`].
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         check_reach(&config)?;
+        check_peers(&config)?;
         let storage = open(config.data_dir.clone()).await?;
         let instruments = Arc::new(Instruments::default());
         storage.be_seen_by(Arc::clone(&instruments));

@@ -100,6 +100,23 @@ pub(super) fn check_reach(config: &Config) -> Result<(), StartError> {
     }
 }
 
+/// Each peer has a place and an address of its own: a cell of others would wait for ever to form.
+pub(super) fn check_peers(config: &Config) -> Result<(), StartError> {
+    let mut known: Vec<(u16, &str)> = Vec::new();
+    for (place, address) in &config.peers {
+        if known.iter().any(|(other, _)| other == place) {
+            return Err(StartError::Peers(format!("node {place} is named twice")));
+        }
+        if let Some((other, _)) = known.iter().find(|(_, other)| other == address) {
+            return Err(StartError::Peers(format!(
+                "nodes {other} and {place} have the same address, {address}"
+            )));
+        }
+        known.push((*place, address));
+    }
+    Ok(())
+}
+
 /// Checks what belongs together: peers, place, directory and addresses.
 pub(super) fn local_config(
     config: &Config,
@@ -125,9 +142,6 @@ pub(super) fn local_config(
         })
         .collect();
     peers.sort();
-    if peers.windows(2).any(|pair| pair[0].place == pair[1].place) {
-        return Err(StartError::Peers("a node id is named twice".into()));
-    }
     let own = peers.iter().find(|peer| peer.place == place);
     if !peers.is_empty() && own.is_none() && identity.cluster_id.is_none() {
         return Err(StartError::Peers(format!(

@@ -1,10 +1,11 @@
 //! Single requests of HTTP/1.1 over TLS, as an operator's command makes them.
-//! In: a URL, a body. Out: status and body; a redirect is followed. Never: a wait without the caller's bound.
+//! In: a URL, a body. Out: status and body; a redirect is followed, and the caller sees where to. Never: a wait
+//! without the caller's bound.
 
 use std::io;
 
 use bytes::Bytes;
-use http::{Method, Request, Uri, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 
@@ -12,37 +13,42 @@ use super::connect;
 use super::credentials::Credentials;
 
 /// A node that does not lead points to the one that does; elections may make that a few.
-const REDIRECTS_MAX: usize = 4;
+pub const REDIRECTS_MAX: usize = 4;
+/// What is said of more than those.
+pub const TOO_MANY: &str = "too many redirects";
 /// Longest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Asks; `body` is JSON.
+/// Asks; `body` is JSON. `to` ends as the one that was asked last, answered or not.
 ///
 /// # Errors
 /// If there is no answer, or only ones that point elsewhere.
 pub async fn ask(
     credentials: &Credentials,
     method: Method,
-    url: &str,
+    to: &mut Uri,
     body: Option<&[u8]>,
-) -> io::Result<(u16, Bytes)> {
-    let mut to: Uri = url.parse().map_err(io::Error::other)?;
+) -> io::Result<(StatusCode, Bytes)> {
     for _ in 0..=REDIRECTS_MAX {
-        let answer = ask_once(credentials, method.clone(), &to, body).await?;
-        let redirected = answer.status().is_redirection();
-        let location = answer.headers().get(header::LOCATION);
-        let location = location.and_then(|at| at.to_str().ok()?.parse().ok());
-        match location.filter(|_| redirected) {
-            Some(next) => to = next,
+        let answer = ask_once(credentials, method.clone(), to, body).await?;
+        match redirect(answer.status(), answer.headers()) {
+            Some(next) => *to = next,
             None => {
-                let status = answer.status().as_u16();
+                let status = answer.status();
                 let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
                 let body = body.collect().await.map_err(io::Error::other)?;
                 return Ok((status, body.to_bytes()));
             }
         }
     }
-    Err(io::Error::other("too many redirects"))
+    Err(io::Error::other(TOO_MANY))
+}
+
+/// Where an answer points to, if it does.
+pub fn redirect(status: StatusCode, headers: &HeaderMap) -> Option<Uri> {
+    let location = headers.get(header::LOCATION)?;
+    let next = location.to_str().ok()?.parse().ok();
+    next.filter(|_| status.is_redirection())
 }
 
 async fn ask_once(

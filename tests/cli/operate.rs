@@ -122,6 +122,9 @@ fn operators_list_get_verify_and_break() {
         );
     }
 
+    let all = dev.ask(&["locks", "list"]);
+    assert_eq!(text(&all.stderr), "", "current, and all of them");
+
     for json in [&["-o", "json"][..], &["--json"]] {
         let why = dev.json(&[&["locks", "why", "orders/42"], json].concat());
         assert_eq!(why["holders"][0]["token"].to_string(), token);

@@ -8,6 +8,22 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Where somebody gives this answer, once.
+fn played(head: &'static str, body: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        assert_ne!(stream.read(&mut [0; 4096]).expect("a request"), 0);
+        let rest = format!("connection: close\r\ncontent-length: {}", body.len());
+        write!(stream, "HTTP/1.1 {head}\r\n{rest}\r\n\r\n{body}").expect("it reads");
+        // Open until the other side closes.
+        stream.read_to_end(&mut Vec::new()).ok();
+    });
+    url
+}
+
 #[test]
 fn definition_is_sound_and_no_flag_ends_in_port() {
     let command = sidelock::cli::command();
@@ -77,6 +93,24 @@ fn a_file_supplies_required_options_lists_and_switches() {
 }
 
 #[test]
+fn peers_differ_in_place_and_address() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    for (peers, word) in [
+        ("1=a:1,1=b:1", "node 1 is named twice"),
+        ("1=a:1,2=a:1", "nodes 1 and 2 have the same address"),
+    ] {
+        let mut command = sidelock();
+        let command = command.args(["core", "--node-id", "1", "--peers", peers]);
+        let output = command.arg("--data-dir").arg(&data).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(64), "{}", text(&output));
+        assert!(text(&output).contains(word), "{}", text(&output));
+        assert!(!data.exists(), "nothing was opened");
+    }
+}
+
+#[test]
 fn the_file_of_the_environment_is_that_of_a_server_and_of_the_tools_beside_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("sidecar.yaml");
@@ -107,7 +141,7 @@ fn the_file_of_the_environment_is_that_of_a_server_and_of_the_tools_beside_it() 
 }
 
 #[test]
-fn a_switch_that_the_environment_turns_off_is_off() {
+fn a_switch_of_the_environment_is_a_yes_or_a_no() {
     let directory = tempfile::tempdir().expect("a directory");
     let started = |switch: &str| {
         let output = sidelock()
@@ -121,7 +155,10 @@ fn a_switch_that_the_environment_turns_off_is_off() {
         assert_eq!(output.status.code(), Some(64), "{}", text(&output));
         text(&output)
     };
-    assert!(started("false").contains("none.pem"));
+    for switch in ["false", "0", "no", "true", "1", "yes"] {
+        assert!(started(switch).contains("none.pem"), "{switch}");
+    }
+    assert!(started("perhaps").contains("not a boolean"));
 }
 
 #[test]
@@ -147,6 +184,21 @@ fn certificates_are_made_once() {
 }
 
 #[test]
+fn certificates_with_one_name_are_refused_before_any_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("tls");
+    for clash in ["core", "ca", "core-key", "a/till,b/till", "a,a", "a/"] {
+        let mut command = sidelock();
+        let command = command
+            .args(["certs", "--sidecar", clash, "--out"])
+            .arg(&out);
+        let output = command.output().expect("it runs");
+        assert_eq!(output.status.code(), Some(64), "{clash}: {}", text(&output));
+        assert!(!out.exists(), "{clash}");
+    }
+}
+
+#[test]
 fn wrong_usage_exits_with_64_and_help_with_0() {
     for arguments in [
         &[][..],
@@ -163,6 +215,10 @@ fn wrong_usage_exits_with_64_and_help_with_0() {
         &["sidecar", "--core", "nowhere"],
         &["dev", "--http", "5625"],
         &["cluster", "add", "one"],
+        &["cluster", "add", "0"],
+        &["locks", "list", "--limit", "0"],
+        &["claims", "list", "--limit", "0"],
+        &["cluster", "transfer", "0"],
     ] {
         let output = sidelock().args(arguments).output().expect("it runs");
         assert_eq!(
@@ -190,6 +246,59 @@ fn wrong_usage_exits_with_64_and_help_with_0() {
 }
 
 #[test]
+fn a_redirect_to_nobody_names_nobody_and_who_sent_there() {
+    let url = played(
+        "307 X\r\nlocation: http://127.0.0.3:1/v1/cluster/transfer",
+        "",
+    );
+    let output = sidelock()
+        .args(["cluster", "transfer", "--core-url", &url])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(69), "{}", text(&output));
+    let said = format!("the core at http://127.0.0.3:1, to which {url} redirected: ");
+    assert!(text(&output).contains(&said), "{}", text(&output));
+}
+
+#[test]
+fn a_list_that_is_not_current_says_so() {
+    let head = "200 OK\r\nsidelock-consistency: cached\r\nage: 3";
+    let url = played(head, "{\"items\":[]}");
+    let output = sidelock().args(["locks", "list", "--url", &url]).output();
+    let output = output.expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let said = "this answer is cached, at most 3.0 s old";
+    assert!(text(&output).contains(said), "{}", text(&output));
+}
+
+#[test]
+fn who_cannot_be_asked_is_told_as_it_was_given() {
+    for (arguments, code, word) in [
+        (
+            &["cluster", "status", "--core-url", "https://a:1"][..],
+            64,
+            "--tls-ca",
+        ),
+        (&["healthcheck", "https://127.0.0.1:1"], 64, "--tls-ca"),
+        (
+            &["claims", "list", "--url", "https://a:1"],
+            64,
+            "plain HTTP",
+        ),
+        (
+            &["claims", "list", "--url", "unix:/nowhere/socket"],
+            69,
+            "unix:/nowhere/socket",
+        ),
+    ] {
+        let output = sidelock().args(arguments).output().expect("it runs");
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn completion_names_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let output = sidelock()
@@ -202,5 +311,17 @@ fn completion_names_every_command() {
         ] {
             assert!(script.contains(name), "{shell}: {name}");
         }
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_error() {
+    for arguments in [&["completion", "bash"][..], &["version"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = sidelock().args(arguments).stdout(writer).output();
+        let output = output.expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        assert_eq!(text(&output), "");
     }
 }

@@ -345,9 +345,10 @@ pub async fn ask(
     body: Option<Value>,
 ) -> Option<(u16, String)> {
     let body = body.map(|body| body.to_string().into_bytes());
-    let asked = http::ask(credentials, method, url, body.as_deref());
+    let mut to = url.parse().ok()?;
+    let asked = http::ask(credentials, method, &mut to, body.as_deref());
     let (status, text) = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
-    Some((status, String::from_utf8_lossy(&text).into_owned()))
+    Some((status.as_u16(), String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Looks until there is something to see.

@@ -61,7 +61,7 @@ pub(super) async fn list_locks(
         ("name" = String, Path, description = "The lock's name, percent-encoded (`orders%2F42`)",
             min_length = 1, max_length = 512, example = "orders/42"),
         ("wait_revision" = inline(Option<u64>), Query, description = "Wait for a revision greater than this", minimum = 0),
-        ("wait_ms" = inline(Option<u64>), Query, description = "How long to wait; 25000 if absent and a revision is given", minimum = 0, maximum = 3600000),
+        ("wait_ms" = inline(Option<u64>), Query, description = "How long to wait; 25000 if absent and a revision is given. The core answers after 60000 at the latest", minimum = 0, maximum = 3600000),
         ("consistency" = inline(Option<ConsistencyParam>), Query, description = "Where the answer may come from"),
     ),
     responses((status = 200, description = "How it stands", body = LockBody)),

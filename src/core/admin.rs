@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -125,10 +126,11 @@ async fn change(
     Path(verb): Path<String>,
     uri: Uri,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let change = async {
         let caller = caller.as_deref();
+        let body = body.map_err(|refused| Problem::of_body(&refused, BODY_BYTES_MAX))?;
         let body: ChangeBody = operator(&admin, caller, (Right::Admin, ""), &headers, &body)?;
         let members = admin.members.borrow().clone();
         let members = members.ok_or_else(no_cell)?;
@@ -173,11 +175,12 @@ async fn break_lock(
     Path(name): Path<String>,
     uri: Uri,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let broken = async {
         let caller = caller.as_deref();
         let breaks = (Right::Break, name.as_str());
+        let body = body.map_err(|refused| Problem::of_body(&refused, BODY_BYTES_MAX))?;
         let body: BreakBody = operator(&admin, caller, breaks, &headers, &body)?;
         let name = LockName::parse(&name)
             .map_err(|error| Problem::new(Kind::InvalidRequest, format!("the name {error}")))?;

@@ -3,6 +3,7 @@
 //! Never: a change; a stale answer that does not say so.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
@@ -191,12 +192,12 @@ pub(super) async fn look(admin: &Admin, consistency: Consistency) -> Result<Look
         consistency,
         worth: Worth {
             linearizable: true,
-            age: std::time::Duration::ZERO,
+            age: Duration::ZERO,
             mode,
         },
     };
     if confirmed.is_err() {
-        look.stale();
+        look.stale(&[]);
     }
     Ok(look)
 }
@@ -204,20 +205,22 @@ pub(super) async fn look(admin: &Admin, consistency: Consistency) -> Result<Look
 impl Look {
     /// For these locks: what sidecars have to themselves is told to the table first.
     async fn at(mut self, locks: &[LockName]) -> Result<Self, Problem> {
-        if !self.worth.linearizable || self.reads.uncover_all(locks).await.is_ok() {
-            return Ok(self);
+        if self.worth.linearizable {
+            if self.reads.uncover_all(locks).await.is_ok() {
+                return Ok(self);
+            }
+            if self.consistency == Consistency::Linearizable {
+                let text = "the sidecar that has the lock to itself does not answer";
+                return Err(Problem::new(Kind::NotReady, text));
+            }
         }
-        if self.consistency == Consistency::Linearizable {
-            let text = "the sidecar that has the lock to itself does not answer";
-            return Err(Problem::new(Kind::NotReady, text));
-        }
-        self.stale();
+        self.stale(locks);
         Ok(self)
     }
 
-    fn stale(&mut self) {
+    fn stale(&mut self, locks: &[LockName]) {
         self.worth.linearizable = false;
-        self.worth.age = std::time::Duration::from_millis(self.reads.age_ms().into());
+        self.worth.age = Duration::from_millis(self.reads.age_ms_of(locks).into());
     }
 
     fn survey(&self, ask: &Survey) -> Response {

@@ -256,7 +256,15 @@ impl Members {
             leader.is_some_and(|leader| leader != self.group.id())
         });
         match timeout(TRANSFER_WAIT_MAX, done).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(now)) => match &now.leader {
+                Some((id, _)) if place.is_some() && *id != target.id => {
+                    Err(ChangeError::Refused(format!(
+                        "node {} did not take over: another one leads",
+                        target.member.place
+                    )))
+                }
+                _ => Ok(()),
+            },
             Ok(Err(_ended)) => Err(ChangeError::Unknown("the group stopped".into())),
             Err(_elapsed) => Err(ChangeError::Unknown("no other node leads yet".into())),
         }

@@ -1,6 +1,7 @@
 //! The operators' refusals as RFC 9457 problems. The only file of the core that knows a status code.
 //! In: what a handler refuses. Out: `application/problem+json`. Never: a status without its code.
 
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -117,6 +118,16 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A body that did not come whole, or has more bytes than `most`.
+    pub fn of_body(refused: &BytesRejection, most: usize) -> Self {
+        match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(Kind::TooLarge, format!("a body has at most {most} bytes"))
+            }
+            _ => Self::new(Kind::InvalidRequest, refused.body_text()),
+        }
+    }
+
     /// A refusal with a text for people.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self {

@@ -46,9 +46,20 @@ impl Queries {
         v1::QueryReply {
             id: query.id,
             linearizable,
-            age_ms: if linearizable { 0 } else { self.reads.age_ms() },
+            age_ms: match &reply {
+                _ if linearizable => 0,
+                Ok(Reply::Lock(lock)) => self.age_ms_of(std::slice::from_ref(lock)),
+                Ok(Reply::Locks(page)) => self.age_ms_of(&page.locks),
+                _ => self.reads.age_ms(),
+            },
             reply: Some(reply.unwrap_or_else(|error| Reply::Error(error.into()))),
         }
+    }
+
+    fn age_ms_of(&self, locks: &[v1::Lock]) -> u32 {
+        let names = locks.iter().filter_map(|lock| lock_name(&lock.name).ok());
+        let names: Vec<LockName> = names.collect();
+        self.reads.age_ms_of(&names)
     }
 
     async fn reply(

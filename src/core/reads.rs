@@ -109,6 +109,20 @@ impl Reads {
         })
     }
 
+    /// The same for what is told of these locks. A sidecar that has one to itself need not say what it does with it,
+    /// so of that no more is known than when the table last heard of it.
+    pub fn age_ms_of<'a>(&self, names: impl IntoIterator<Item = &'a LockName>) -> u32 {
+        let now = self.0.clock.now();
+        let heard = self.0.group.table().read(|table, _| {
+            let covered = |name: &&LockName| !table.delegations_of(name).is_empty();
+            let names = names.into_iter().filter(covered);
+            names.map(|name| table.view(name).revision).min()
+        });
+        let age = heard.map_or(Duration::ZERO, |heard| self.0.applied.age(now, heard));
+        let age = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
+        age.max(self.age_ms())
+    }
+
     /// Waits until no session has this lock to itself: then the table tells all there is to tell.
     ///
     /// # Errors

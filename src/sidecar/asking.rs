@@ -287,6 +287,15 @@ impl Desk {
                 | ClaimState::Revoked => Ok(ClaimAnswer::AlreadyGranted(view)),
             });
         }
+        if ask.queue {
+            // The longest that anybody wants it to wait counts, from when that was asked for.
+            let wait = now.since(hold.asked) + ask.wait;
+            hold.ask.wait = if hold.queue {
+                wait.max(hold.ask.wait)
+            } else {
+                wait
+            };
+        }
         hold.queue |= ask.queue;
         self.unsaved(key);
         let hold = self.holds.get_mut(&key).expect("looked up just now");

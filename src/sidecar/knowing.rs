@@ -104,6 +104,29 @@ impl Desk {
         })
     }
 
+    /// Own holds, which are certain, and what was last seen of everybody else.
+    pub(super) fn with_what_was_seen(
+        &self,
+        own: Read<LockView>,
+        seen: Option<Read<LockView>>,
+    ) -> Read<LockView> {
+        let Some(mut seen) = seen else {
+            return own;
+        };
+        let mine = self.session.id();
+        let alone = own
+            .value
+            .holders
+            .iter()
+            .any(|one| one.mode == Mode::Exclusive);
+        let others = seen.value.holders.drain(..);
+        let others = others.filter(|one| !alone && Some(one.claim.session) != mine);
+        let holders = own.value.holders.into_iter().chain(others).collect();
+        seen.value.holders = holders;
+        seen.value.revision = seen.value.revision.max(own.value.revision);
+        seen
+    }
+
     /// The claims here that hold a lock of this core's name.
     fn holders_here(&self, name: &LockName) -> impl Iterator<Item = (&Hold, Mode, Token)> {
         let name = self.prefix.strip(name);

@@ -83,8 +83,11 @@ impl Desk {
         }
         match ask {
             ReadAsk::Lock { name, after, .. } => {
-                let own = self.own_hold(now, name);
-                let read = own.or_else(|| self.memory.lock(name, now))?;
+                let seen = self.memory.lock(name, now);
+                let read = match self.own_hold(now, name) {
+                    Some(own) => self.with_what_was_seen(own, seen),
+                    None => seen?,
+                };
                 let news = after.is_none_or(|after| read.value.revision > after);
                 news.then(|| read.map(ReadReply::Lock))
             }

@@ -184,6 +184,12 @@ async fn operators_slips_are_problems() {
             400,
             "invalid-request",
         ),
+        (
+            "/v1/locks/a/break",
+            json!({ "reason": "long".repeat(20_000) }),
+            413,
+            "too-large",
+        ),
         ("/livez", json!({}), 405, "method-not-allowed"),
     ];
     for (path, body, status, code) in cases {

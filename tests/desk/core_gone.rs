@@ -3,10 +3,11 @@
 use sidelock::sidecar::desk::{Answer, Now};
 use sidelock::sidecar::frame::{FrameIn, LeaderNews, QueryNews, ReadAsk, ReadRefusal, ReadReply};
 use sidelock::sidecar::handle::{
-    ClaimError, ClaimState, Consistency, LockView, ReleaseAnswer, SidecarMode, Unavailable, Why,
+    ClaimAsk, ClaimError, ClaimState, Consistency, HolderView, LockView, ReleaseAnswer,
+    SidecarMode, Unavailable, Why,
 };
-use sidelock::table::command::EndCause;
-use sidelock::table::id::{LockName, Revision, Token};
+use sidelock::table::command::{EndCause, Mode, Want};
+use sidelock::table::id::{ClaimRef, LockName, OwnerId, Revision, Seq, SessionId, Token};
 
 use crate::bench::{BOUND, Bench, ask, ms, waiting};
 
@@ -217,6 +218,75 @@ fn an_available_read_falls_back_to_any_node_that_answers() {
     }
 }
 
+fn hear_answer(bench: &mut Bench, news: QueryNews) {
+    bench.hear(FrameIn {
+        queries: vec![news],
+        ..Default::default()
+    });
+}
+
+#[test]
+fn a_watched_lock_that_does_not_change_is_no_loss() {
+    let mut bench = Bench::open();
+    let watch = ReadAsk::Lock {
+        name: LockName::parse("a").expect("valid"),
+        after: Some(Revision(1)),
+        wait: ms(30_000),
+    };
+    for consistency in [Consistency::Available, Consistency::Linearizable] {
+        let watch = watch.clone();
+        let asked = bench.step(|desk, now| desk.read(now, watch, consistency));
+        assert!(matches!(asked, Now::Later(_)));
+    }
+    assert_eq!(bench.send()[0].queries.len(), 2);
+    bench.pass_renewed(20_000);
+    assert_eq!(mode(&mut bench), SidecarMode::Normal);
+}
+
+#[test]
+fn a_read_that_is_refused_leaves_no_doubt() {
+    for refusal in [ReadRefusal::Forbidden, ReadRefusal::Delegate] {
+        let mut bench = Bench::open();
+        ask_read(&mut bench, Consistency::Linearizable);
+        let asked = bench.send().remove(0).queries.remove(0);
+        let news = QueryNews {
+            reply: Err(refusal),
+            ..answer(asked.id, true)
+        };
+        hear_answer(&mut bench, news);
+        bench.pass(BOUND + 10);
+        assert_eq!(mode(&mut bench), SidecarMode::Normal);
+    }
+}
+
+#[test]
+fn a_refusal_does_not_hide_what_else_is_unanswered() {
+    let mut bench = Bench::open();
+    bench.claim_later("c", ask("b"));
+    ask_read(&mut bench, Consistency::Linearizable);
+    let asked = bench.send().remove(0).queries.remove(0);
+    let news = QueryNews {
+        reply: Err(ReadRefusal::Forbidden),
+        ..answer(asked.id, true)
+    };
+    hear_answer(&mut bench, news);
+    bench.pass(BOUND + 10);
+    assert_eq!(mode(&mut bench), SidecarMode::ReadOnly);
+}
+
+#[test]
+fn an_answer_counts_also_if_nobody_waits_for_it_any_more() {
+    let mut bench = Bench::open();
+    let Now::Later(caller) = ask_read(&mut bench, Consistency::Linearizable) else {
+        panic!("the leader can answer");
+    };
+    let asked = bench.send().remove(0).queries.remove(0);
+    bench.step(|desk, now| desk.gone(now, caller, None));
+    hear_answer(&mut bench, answer(asked.id, true));
+    bench.pass(BOUND + 10);
+    assert_eq!(mode(&mut bench), SidecarMode::Normal);
+}
+
 #[test]
 fn a_read_follows_its_stream_to_another_node() {
     let mut bench = Bench::open();
@@ -311,6 +381,61 @@ fn without_a_quorum_verify_answers_for_own_holds_while_they_are_certain() {
     // Beyond the safe deadline nothing is confirmed any more, whatever the claim's own lease says.
     bench.pass(10_000);
     assert!(matches!(verify(&mut bench, token), Now::Done(Err(_))));
+}
+
+#[test]
+fn without_a_core_an_own_hold_does_not_hide_what_was_seen_of_others() {
+    let mut bench = Bench::open();
+    let shared = ClaimAsk {
+        locks: vec![Want {
+            mode: Mode::Shared,
+            ..ask("a").locks.remove(0)
+        }],
+        ..ask("a")
+    };
+    bench.hold("c", shared, 7);
+    ask_read(&mut bench, Consistency::Cached);
+    let asked = bench.send().remove(0).queries.remove(0);
+    let mut news = answer(asked.id, false);
+    if let Ok(ReadReply::Lock(view)) = &mut news.reply {
+        view.holders = vec![other_holder()];
+        view.waiters = 3;
+    }
+    hear_answer(&mut bench, news);
+    bench.disconnect();
+    bench.pass(BOUND);
+    let Now::Done(Ok(read)) =
+        bench.step(|desk, now| desk.read(now, question(), Consistency::Cached))
+    else {
+        panic!("something is remembered");
+    };
+    assert!(!read.linearizable && read.age >= ms(BOUND));
+    let ReadReply::Lock(view) = read.value else {
+        panic!("a lock was asked for");
+    };
+    let holders: Vec<_> = view
+        .holders
+        .iter()
+        .map(|one| one.claim_id.as_str())
+        .collect();
+    assert_eq!((holders, view.waiters), (vec!["c", "theirs"], 3));
+}
+
+fn other_holder() -> HolderView {
+    HolderView {
+        claim: ClaimRef {
+            session: SessionId(999),
+            seq: Seq(1),
+        },
+        claim_id: crate::bench::id("theirs"),
+        owner: OwnerId::parse("theirs").expect("valid"),
+        identity: "elsewhere".into(),
+        mode: Mode::Shared,
+        token: crate::bench::token(6),
+        metadata: std::collections::BTreeMap::default(),
+        value: None,
+        breaking: false,
+    }
 }
 
 #[test]

@@ -210,6 +210,22 @@ fn a_release_is_answered_when_the_core_has_applied_it() {
 }
 
 #[test]
+fn who_asks_again_to_queue_waits_for_as_long_as_asked_last() {
+    let mut bench = Bench::open();
+    bench.claim_later("c", waiting("a", 1_000));
+    bench.enqueue();
+    bench.pass_renewed(500);
+    let again = bench.claim_now("c", queueing("a", 10_000));
+    assert!(matches!(again, Ok(ClaimAnswer::Queued(_))), "{again:?}");
+    for _ in 0..9 {
+        bench.pass_renewed(1_000);
+        assert_eq!(bench.view("c").state, ClaimState::Queued);
+    }
+    bench.pass_renewed(1_100);
+    assert_eq!(bench.state("c").0, ClaimState::Cancelled);
+}
+
+#[test]
 fn min_hold_answers_at_once_and_releases_later() {
     let mut bench = Bench::open();
     let mut wanted = ask("a");
@@ -220,6 +236,8 @@ fn min_hold_answers_at_once_and_releases_later() {
     assert_eq!(bench.view("c").state, ClaimState::Released);
     bench.pass_renewed(1_400);
     assert_eq!(bench.releases(), []);
+    assert_eq!(bench.step(|desk, _| desk.lingering()), 1);
     bench.pass_renewed(200);
+    assert_eq!(bench.step(|desk, _| desk.lingering()), 0);
     assert_eq!(bench.releases(), [(seq, EndCause::Released)]);
 }

@@ -62,6 +62,28 @@ async fn sigterm_waits_for_holders_serves_them_and_exits_0() {
 }
 
 #[tokio::test]
+async fn a_minimum_hold_outlives_the_stop() {
+    let cell = cell_of_one().await;
+    let mut pod = Pod::start(&cell.grpc(1), &["--drain-timeout", "1s"]).await;
+    let other = Pod::start(&cell.grpc(1), &[]).await;
+    for (id, least) in [("short", 600), ("long", 60_000)] {
+        let body = json!({ "lock": id, "min_hold_ms": least });
+        assert_eq!(pod.put(id, body).await.status, 201);
+        pod.release(id).await;
+    }
+    pod.signal(Signal::TERM);
+    assert!(pod.ended().await.success());
+    // The one was waited for. The other was not, so the session is left to expire.
+    let taken = other.put("next", json!({ "lock": "short" })).await;
+    assert_eq!(taken.status, 201, "{taken:?}");
+    let refused = other.put("early", json!({ "lock": "long" })).await;
+    assert_eq!(
+        (refused.status, &refused.body["code"]),
+        (409, &json!("lock-held"))
+    );
+}
+
+#[tokio::test]
 async fn without_claims_it_exits_at_once_and_gives_kept_locks_back() {
     let cell = cell_of_one().await;
     let mut pod = Pod::start(&cell.grpc(1), &["--session-ttl", "60s"]).await;

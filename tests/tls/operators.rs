@@ -64,6 +64,9 @@ async fn probes_need_no_certificate_and_all_else_a_rule() {
                 .await
                 .expect("an answer");
             assert_eq!(answer.0, status, "{who} {path}");
+            // Its length would tell as much.
+            let head = ask(credentials, Method::HEAD, &url, None).await;
+            assert_eq!(head.expect("an answer").0, status, "{who} HEAD {path}");
         }
     }
     let body = json!({ "reason": "test", "force": true });

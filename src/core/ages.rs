@@ -1,5 +1,5 @@
 //! PURE: for how long a revision of the table has been, as far as this node has seen it.
-//! In: now and the table's revision, with every applied entry. Out: elapsed time, never too long.
+//! In: now and the table's revision, with every applied entry. Out: elapsed time, at least or at most.
 //! Never: more samples than a bound, whatever the load; an age from before the table was loaded.
 
 use std::collections::VecDeque;
@@ -42,6 +42,23 @@ impl Ages {
                 samples.pop_front();
             }
         }
+    }
+
+    /// For how long at most; none if it came before all that is known here.
+    pub fn age_at_most(&self, now: Instant, revision: Revision) -> Option<Duration> {
+        let grains = self.samples.iter().zip(GRAINS);
+        grains.into_iter().find_map(|(samples, (every, _))| {
+            let next = samples.partition_point(|(_, at)| *at < revision);
+            let (before, _) = samples.get(next.checked_sub(1)?)?;
+            let at = samples.get(next).map_or(now, |(at, _)| *at);
+            // One that came so soon after the one before it may stand for several.
+            let at = if at.since(*before) < every {
+                *before
+            } else {
+                at
+            };
+            Some(now.since(at))
+        })
     }
 
     /// For how long at least the table has had this revision.
@@ -87,6 +104,12 @@ mod tests {
         assert_eq!(age(10), 1_000);
         assert_eq!(age(11), 0, "nothing is known of it yet");
         assert_eq!(age(3), 10_000, "at least since the table was loaded");
+        let most = |revision| ages.age_at_most(at(10_000), Revision(revision));
+        let most = |revision| most(revision).map(|age| age.as_millis());
+        assert_eq!(most(7), Some(9_000));
+        assert_eq!(most(8), Some(9_000), "not before the last sample");
+        assert_eq!(most(10), Some(1_000));
+        assert_eq!(most(3), None, "it was there when the table was loaded");
     }
 
     #[test]
@@ -103,6 +126,13 @@ mod tests {
             assert!(
                 wrong.is_some_and(|wrong| wrong <= error),
                 "{told} of {real}"
+            );
+            let most = ages.age_at_most(at(day), Revision(day - real));
+            let most = most.expect("it is known").as_millis();
+            let wrong = most.checked_sub(u128::from(real));
+            assert!(
+                wrong.is_some_and(|wrong| wrong <= error),
+                "{most} of {real}"
             );
         }
         let samples: usize = ages.samples.iter().map(VecDeque::len).sum();

@@ -103,6 +103,11 @@ impl Applied {
         self.timers().ages.age(now, revision)
     }
 
+    /// For how long at most; none if nothing here tells.
+    pub fn age_at_most(&self, now: Instant, revision: Revision) -> Option<Duration> {
+        self.timers().ages.age_at_most(now, revision)
+    }
+
     /// Waits for a change of a lock. Call it under the table's lock, having found none: then none is
     /// missed. `None` if too many wait.
     pub fn watch(self: &Arc<Self>, lock: &LockName) -> Option<Watch> {

@@ -118,9 +118,12 @@ impl Reads {
             let names = names.into_iter().filter(covered);
             names.map(|name| table.view(name).revision).min()
         });
-        let age = heard.map_or(Duration::ZERO, |heard| self.0.applied.age(now, heard));
-        let age = u32::try_from(age.as_millis()).unwrap_or(u32::MAX);
-        age.max(self.age_ms())
+        let Some(heard) = heard else {
+            return self.age_ms();
+        };
+        let age = self.0.applied.age_at_most(now, heard);
+        let age = age.and_then(|age| u32::try_from(age.as_millis()).ok());
+        age.unwrap_or(u32::MAX).max(self.age_ms())
     }
 
     /// Waits until no session has this lock to itself: then the table tells all there is to tell.

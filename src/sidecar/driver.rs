@@ -408,6 +408,8 @@ impl Inner {
             true => book.rewrite(&self.desk.all_records(now)),
             false => book.write(&records),
         };
+        // It may be full of what is out of date.
+        let written = written.or_else(|_full| book.rewrite(&self.desk.all_records(now)));
         if let Err(error) = written {
             tracing::error!(%error, "cannot write to the state directory: the next process starts afresh");
             self.forget_book();

@@ -100,9 +100,11 @@ impl Graves {
         gone
     }
 
-    /// Each of them as it was, for a list.
-    pub fn iter(&self, now: Instant) -> impl Iterator<Item = Hold> {
-        self.by_id.iter().map(move |(id, grave)| {
+    /// Those that are to be remembered for longest, at most so many, as they were.
+    pub fn latest(&self, now: Instant, most: usize) -> impl Iterator<Item = Hold> {
+        let ids = self.by_time.values().rev().flat_map(|ids| ids.iter().rev());
+        let graves = ids.filter_map(|id| self.by_id.get_key_value(id));
+        graves.take(most).map(move |(id, grave)| {
             let copy = Grave {
                 locks: grave.locks.clone(),
                 tokens: grave.tokens.clone(),

@@ -1,6 +1,6 @@
 //! PURE: what is written down for a later process of this sidecar, and how that goes on from it.
 //! In: claims that change, what an earlier process has written. Out: records, in time before any answer.
-//! Never: a claim that an app was told of and a later process would not know.
+//! Never: a claim that an app holds and a later process would not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,6 +16,10 @@ use crate::table::attachment::Attachment;
 use crate::table::command::{EndCause, Kept, Operation, Return};
 use crate::table::id::{ClaimId, Seq};
 use crate::world::clock::Instant;
+
+/// Of claims that ended, so many are written when the file is written anew: those to be remembered for longest. A
+/// busy pod ends thousands within the minute for which they are, and the directory may have no more than 1 MiB.
+pub const ENDED_RECORDED_MAX: usize = 512;
 
 /// What has changed since the records were last taken.
 #[derive(Debug, Default)]
@@ -121,7 +125,8 @@ impl Desk {
             .flat_map(|inherited| &inherited.newest);
         let inherited = inherited.map(|(seq, newest)| Record::Newest(*seq, *newest));
         let holds = self.holds.values().filter_map(|hold| saved(hold));
-        let ended = self.graves.iter(now).filter_map(|hold| saved(&hold));
+        let ended = self.graves.latest(now, ENDED_RECORDED_MAX);
+        let ended = ended.filter_map(|hold| saved(&hold));
         let holds = holds.chain(ended);
         let holds = holds.map(|hold| Record::Hold(Box::new(hold)));
         std::iter::once(session)

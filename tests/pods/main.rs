@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 mod cell;
 
+mod cached;
 mod cuts;
 mod drain;
 mod members;

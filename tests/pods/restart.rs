@@ -203,3 +203,30 @@ async fn after_an_orderly_stop_it_starts_afresh() {
         .await
         .expect("the id is as good as new");
 }
+
+/// An injected sidecar's directory is memory of 1 MiB.
+#[tokio::test]
+async fn the_directory_stays_small_whatever_went_through_it() {
+    const PAIRS: u32 = 3_000;
+    let mut stage = stage().await;
+    let held = stage.pod.take("holds-on", "a").await;
+    let file = stage.dir.path().join("state/claims");
+    let mut largest = 0;
+    for number in 0..PAIRS {
+        let id = format!("number-{number}");
+        stage.pod.take(&id, "busy").await;
+        stage.pod.release(&id).await;
+        largest = largest.max(std::fs::metadata(&file).expect("the file").len());
+    }
+    // For a moment its successor, half of it at most, is beside it.
+    assert!(largest < 512 << 10, "{largest} bytes");
+    stage.pod.kill();
+    stage.pod.restart();
+    let claim = settled(&stage.pod, "holds-on", &["jeopardy"]).await;
+    assert_eq!(
+        (&claim["state"], &claim["token"]),
+        (&json!("granted"), &held["token"])
+    );
+    let last = format!("number-{}", PAIRS - 1);
+    assert_eq!(settled(&stage.pod, &last, &[]).await["state"], "released");
+}

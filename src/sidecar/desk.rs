@@ -238,6 +238,14 @@ impl Desk {
         self.granted + self.queued
     }
 
+    /// What a stop waits for: live claims, and then those that linger.
+    pub fn unfinished(&self) -> u64 {
+        match self.live() {
+            0 => self.lingering(),
+            live => live,
+        }
+    }
+
     /// Claims that are over for their apps, and hold on for their `min_hold`. Looks at all that is remembered.
     pub fn lingering(&self) -> u64 {
         let stages = self.holds.values().map(|hold| &hold.stage);

@@ -19,7 +19,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Progress {
     begun: bool,
-    /// Claims that hold, those included that are released and hold on for their `min_hold`.
+    /// Claims that are waited for, see [`Desk::unfinished`].
     live: u64,
     /// The core has answered all that was sent.
     settled: bool,
@@ -49,7 +49,7 @@ impl Drain {
         }
         let progress = Progress {
             begun: true,
-            live: desk.live() + desk.lingering(),
+            live: desk.unfinished(),
             settled: desk.is_settled(),
         };
         self.progress.send_if_modified(|before| {
@@ -100,7 +100,7 @@ impl Driver {
         let left = until.map_or(self.drain.bound, |until| until.since(self.clock.now()));
         let idle = self.drain.reaches(|progress| progress.live == 0);
         if timeout(left, idle).await.is_err() {
-            let holds = self.step(|inner, _| inner.desk.live() + inner.desk.lingering());
+            let holds = self.step(|inner, _| inner.desk.unfinished());
             tracing::warn!(
                 holds,
                 "stops although claims hold: their session is left to expire"
@@ -120,7 +120,7 @@ impl Driver {
         }
         let closing = self.step(|inner, now| {
             // A session that ends takes along what holds on for its `min_hold`.
-            let closed = inner.desk.live() + inner.desk.lingering() == 0;
+            let closed = inner.desk.unfinished() == 0;
             let caller = closed.then(|| inner.desk.close(now)).flatten()?;
             Some(inner.wait_for(caller))
         });

@@ -19,7 +19,7 @@ use crate::world::clock::Instant;
 
 /// Of claims that ended, so many are written when the file is written anew: those to be remembered for longest. A
 /// busy pod ends thousands within the minute for which they are, and the directory may have no more than 1 MiB.
-pub const ENDED_RECORDED_MAX: usize = 512;
+const ENDED_RECORDED_MAX: usize = 512;
 
 /// What has changed since the records were last taken.
 #[derive(Debug, Default)]

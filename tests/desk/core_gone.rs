@@ -156,6 +156,23 @@ fn answer(id: u64, linearizable: bool) -> QueryNews {
     }
 }
 
+fn hear_answer(bench: &mut Bench, news: QueryNews) {
+    bench.hear(FrameIn {
+        queries: vec![news],
+        ..Default::default()
+    });
+}
+
+/// The one read that is under way is refused.
+fn refuse_read(bench: &mut Bench, refusal: ReadRefusal) {
+    let asked = bench.send().remove(0).queries.remove(0);
+    let news = QueryNews {
+        reply: Err(refusal),
+        ..answer(asked.id, true)
+    };
+    hear_answer(bench, news);
+}
+
 fn ask_read(bench: &mut Bench, consistency: Consistency) -> Now<Result<(), Unavailable>> {
     match bench.step(|desk, now| desk.read(now, question(), consistency)) {
         Now::Done(done) => Now::Done(done.map(|_| ())),
@@ -173,10 +190,7 @@ fn a_linearizable_read_is_refused_rather_than_stale() {
     assert!(frames[0].queries[0].linearizable);
     // An answer from applied state does not do.
     let id = frames[0].queries[0].id;
-    bench.hear(sidelock::sidecar::frame::FrameIn {
-        queries: vec![answer(id, false)],
-        ..Default::default()
-    });
+    hear_answer(&mut bench, answer(id, false));
     assert!(bench.answered(caller).is_none());
     bench.leader(false);
     bench.pass(BOUND + 1);
@@ -202,27 +216,14 @@ fn an_available_read_falls_back_to_any_node_that_answers() {
         reply: Err(ReadRefusal::NoQuorum),
         ..answer(first.id, true)
     };
-    bench.hear(sidelock::sidecar::frame::FrameIn {
-        queries: vec![refusal],
-        ..Default::default()
-    });
+    hear_answer(&mut bench, refusal);
     let second = bench.send().remove(0).queries.remove(0);
     assert!(!second.linearizable);
-    bench.hear(sidelock::sidecar::frame::FrameIn {
-        queries: vec![answer(second.id, false)],
-        ..Default::default()
-    });
+    hear_answer(&mut bench, answer(second.id, false));
     match bench.answered(caller) {
         Some(Answer::Read(Ok(read))) => assert!(!read.linearizable && read.age == ms(5)),
         other => panic!("{other:?}"),
     }
-}
-
-fn hear_answer(bench: &mut Bench, news: QueryNews) {
-    bench.hear(FrameIn {
-        queries: vec![news],
-        ..Default::default()
-    });
 }
 
 #[test]
@@ -248,12 +249,7 @@ fn a_read_that_is_refused_leaves_no_doubt() {
     for refusal in [ReadRefusal::Forbidden, ReadRefusal::Delegate] {
         let mut bench = Bench::open();
         ask_read(&mut bench, Consistency::Linearizable);
-        let asked = bench.send().remove(0).queries.remove(0);
-        let news = QueryNews {
-            reply: Err(refusal),
-            ..answer(asked.id, true)
-        };
-        hear_answer(&mut bench, news);
+        refuse_read(&mut bench, refusal);
         bench.pass(BOUND + 10);
         assert_eq!(mode(&mut bench), SidecarMode::Normal);
     }
@@ -264,12 +260,7 @@ fn a_refusal_does_not_hide_what_else_is_unanswered() {
     let mut bench = Bench::open();
     bench.claim_later("c", ask("b"));
     ask_read(&mut bench, Consistency::Linearizable);
-    let asked = bench.send().remove(0).queries.remove(0);
-    let news = QueryNews {
-        reply: Err(ReadRefusal::Forbidden),
-        ..answer(asked.id, true)
-    };
-    hear_answer(&mut bench, news);
+    refuse_read(&mut bench, ReadRefusal::Forbidden);
     bench.pass(BOUND + 10);
     assert_eq!(mode(&mut bench), SidecarMode::ReadOnly);
 }
@@ -298,10 +289,7 @@ fn a_read_follows_its_stream_to_another_node() {
     bench.connect();
     let again = bench.send().remove(0).queries.remove(0);
     assert_eq!(first.id, again.id);
-    bench.hear(sidelock::sidecar::frame::FrameIn {
-        queries: vec![answer(again.id, true)],
-        ..Default::default()
-    });
+    hear_answer(&mut bench, answer(again.id, true));
     assert!(bench.answered(caller).is_some());
 }
 
